@@ -1,0 +1,525 @@
+"""The configuration: one pydantic model for each section of config.yaml, its defaults, its checks and its JSON schema.
+
+A study's sections mirror the stages. Its `settings` are overrides of those sections, and its `sweeps` make further
+settings by varying one value. `Study.expand` resolves both into complete settings; `canonical` turns a section into the
+one string that a rule is given. `python -m repalign.config` prints the JSON schema.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from repalign.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9](-?[A-Za-z0-9_.])*$", description="letters, digits, _ . and single -")]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Model = TypeVar("Model", bound=BaseModel)
+Measure = Literal["mean_cca", "linear_r2", "affine_r2", "decoder_r2", "mean_kl", "logit_distance"]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused and the nearest valid one is named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            for key in data:
+                if key not in cls.model_fields:
+                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.5)
+                    hint = f"did you mean '{near[0]}'?" if near else f"valid keys: {', '.join(cls.model_fields)}"
+                    raise PydanticCustomError("unknown_key", "unknown key '{key}'; {hint}", {"key": key, "hint": hint})
+        return data
+
+
+# --- download -------------------------------------------------------------------------------------------------------
+
+
+class RemoteFile(Section):
+    """A file to fetch: its addresses, official first, and at least one published digest."""
+
+    urls: Annotated[list[str], Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_digest(self) -> "RemoteFile":
+        if self.sha256 is None and self.md5 is None:
+            raise PydanticCustomError("no_digest", "needs sha256 or md5, so that an altered file is noticed")
+        return self
+
+
+class Download(Section):
+    """Where files come from. `mirror` is a folder or an address that holds the same files under the same names."""
+
+    mirror: str | None = None
+    timeout: Positive = 30.0
+    attempts: Count = 4
+    files: dict[str, RemoteFile] = {}
+
+
+# --- data sets ------------------------------------------------------------------------------------------------------
+
+
+class AngularClasses(Section):
+    """Points of a 2-D Gaussian, classes by angle (Roeder et al. 2021, Figure 2)."""
+
+    kind: Literal["angular_classes"]
+    labels: Literal["hard", "hard_modulo_pi", "teacher"] = "hard"
+    classes: Annotated[int, Field(ge=2)] = 18
+    sigma: Positive = 3.0
+    teacher_scale: Positive = 2.0
+    n_train: Count = 20_000
+    n_test: Count = 4_000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def files(self) -> dict[str, str]:
+        return {}
+
+
+class Digits(Section):
+    """The 1,797 real handwritten digits of 8 x 8 pixels that ship with scikit-learn."""
+
+    kind: Literal["digits"]
+    labels: Literal["real", "teacher"] = "real"
+    classes: Literal[10] = 10
+    teacher_dim: Annotated[int, Field(ge=1, le=9)] = 2
+    teacher_scale: Positive = 2.0
+    labels_per_image: Count = 1
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def files(self) -> dict[str, str]:
+        return {}
+
+
+class Mnist(Section):
+    """The MNIST handwritten digits, from the four official idx files (names of entries of `download.files`)."""
+
+    kind: Literal["mnist"]
+    classes: Literal[10] = 10
+    train_images: str = "mnist/train-images-idx3-ubyte.gz"
+    train_labels: str = "mnist/train-labels-idx1-ubyte.gz"
+    test_images: str = "mnist/t10k-images-idx3-ubyte.gz"
+    test_labels: str = "mnist/t10k-labels-idx1-ubyte.gz"
+
+    def files(self) -> dict[str, str]:
+        return {
+            "train_images": self.train_images,
+            "train_labels": self.train_labels,
+            "test_images": self.test_images,
+            "test_labels": self.test_labels,
+        }
+
+
+Dataset = Annotated[AngularClasses | Digits | Mnist, Field(discriminator="kind")]
+
+
+# --- studies --------------------------------------------------------------------------------------------------------
+
+
+class Seeds(Section):
+    """The runs of a setting: `count` seeds from `first` on, trained in blocks of `block` seeds a job."""
+
+    first: Annotated[int, Field(ge=0)] = 0
+    count: Count = 5
+    block: Count = 5
+
+    def blocks(self) -> dict[str, list[int]]:
+        """Block names, such as `seeds-000-004`, with their seeds."""
+        every = range(self.first, self.first + self.count)
+        parts = [list(every[start : start + self.block]) for start in range(0, self.count, self.block)]
+        return {f"seeds-{part[0]:03d}-{part[-1]:03d}": part for part in parts}
+
+
+class Data(Section):
+    """What a study is trained on: a data set, and how many of its training points (null: all)."""
+
+    dataset: Name
+    n_train: Count | None = None
+
+
+class Mlp(Section):
+    """A multi-layer perceptron of `depth` hidden layers of `width` units, with a linear output without bias."""
+
+    kind: Literal["mlp"] = "mlp"
+    depth: Annotated[int, Field(ge=0)] = 3
+    width: Count = 64
+    activation: Literal["leaky_relu", "relu", "tanh", "silu", "elu", "identity"] = "leaky_relu"
+
+
+class LabelTable(Section):
+    """A lookup table: one free vector a label."""
+
+    kind: Literal["label_table"] = "label_table"
+
+
+class LabelMlp(Mlp):
+    """A multi-layer perceptron of the one-hot label."""
+
+    kind: Literal["label_mlp"] = "label_mlp"  # type: ignore[assignment]
+
+
+class Optimiser(Section):
+    """Stochastic gradient descent, plain or Adam."""
+
+    kind: Literal["adam", "sgd"] = "adam"
+    learning_rate: Positive = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Train(Section):
+    """Models of the form p(y|x,S) proportional to exp(f(x).g(y)) and how they are trained (Roeder et al. 2021, eq. 1)."""
+
+    output_dim: Annotated[int, Field(ge=1, description="M, the dimension of f and g")] = 2
+    encoder: Mlp = Mlp()
+    decoder: Annotated[LabelTable | LabelMlp, Field(discriminator="kind")] = LabelMlp()
+    candidates: Annotated[int, Field(ge=2, description="size of S; null: all labels")] | None = None
+    optimiser: Optimiser = Optimiser()
+    batch_size: Count = 256
+    steps: Count = 5_000
+    checkpoints: list[Annotated[int, Field(ge=0)]] = []
+    history_every: Count = 250
+    device: Device = "auto"
+
+    def saved_steps(self) -> list[int]:
+        """Steps whose weights are kept: the untrained network, the asked ones, the last."""
+        return sorted({0, *self.checkpoints, self.steps})
+
+
+class Represent(Section):
+    """Which representations are written: layers of f, steps (null: all saved) and test points (null: all)."""
+
+    layers: Annotated[list[str], Field(min_length=1)] = ["output"]
+    steps: list[Annotated[int, Field(ge=0)]] | None = None
+    probes: Count | None = None
+    device: Device = "auto"
+
+
+class Score(Section):
+    """How pairs are scored: measures, folds of the held-out fits, row shuffles of the null, confidence of intervals."""
+
+    measures: Annotated[list[Measure], Field(min_length=1)] = list(get_args(Measure))
+    folds: Annotated[int, Field(ge=2)] = 5
+    shuffles: Annotated[int, Field(ge=0)] = 20
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Setting(Section):
+    """One panel or variant of a study: every section, complete."""
+
+    data: Data
+    train: Train = Train()
+    represent: Represent = Represent()
+    score: Score = Score()
+    seeds: Seeds = Seeds()
+
+
+def _partial(annotation: Any) -> Any:
+    """The same type with every key of every section optional: what an override may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return _partial_section(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        return Union[tuple(_partial(part) for part in get_args(annotation))]  # noqa: UP007
+    return annotation
+
+
+@cache
+def _partial_section(model: type[Section]) -> type[Section]:
+    fields: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        kept: Any = _partial(field.annotation)
+        for constraint in field.metadata:
+            kept = Annotated[kept, constraint]
+        fields[name] = (kept | None, None)
+    return create_model(f"{model.__name__}Override", __base__=Section, __doc__=model.__doc__, **fields)
+
+
+Override = _partial_section(Setting)
+
+
+class Sweep(Section):
+    """Settings made by giving one value (the key `over`, or several keys that share it) each of `values`."""
+
+    of: Annotated[list[Name], Field(min_length=1)]
+    over: str | Annotated[list[str], Field(min_length=1)]
+    values: Annotated[list[int | float | str | bool], Field(min_length=1)]
+
+    def keys(self) -> list[str]:
+        return [self.over] if isinstance(self.over, str) else self.over
+
+
+class Study(Section):
+    """One experiment: sections shared by its settings, the settings as overrides, sweeps, pairs across settings."""
+
+    data: Data
+    train: Train = Train()
+    represent: Represent = Represent()
+    score: Score = Score()
+    seeds: Seeds = Seeds()
+    settings: dict[Name, Override] = {"default": Override()}  # type: ignore[valid-type]
+    sweeps: dict[Name, Sweep] = {}
+    across: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = []
+
+    def expand(self) -> "Expansion":
+        """Every setting, complete, and for every sweep and setting it starts from the settings by value."""
+        base = {name: getattr(self, name).model_dump() for name in Setting.model_fields}
+        raw = {
+            name: _merge(base, override.model_dump(exclude_unset=True))  # type: ignore[attr-defined]
+            for name, override in self.settings.items()
+        }
+        settings = {name: _validated(Setting, values, f"settings.{name}") for name, values in raw.items()}
+        sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]] = {}
+        for sweep_name, sweep in self.sweeps.items():
+            where = f"sweeps.{sweep_name}"
+            for start in sweep.of:
+                if start not in raw:
+                    raise ConfigError(f"{where}.of: no setting '{start}'; settings: {', '.join(raw)}")
+                made = sweeps.setdefault(sweep_name, {}).setdefault(start, {})
+                for value in sweep.values:
+                    values = raw[start]
+                    for key in sweep.keys():
+                        values = _merge(values, _nested(key.split("."), value))
+                    setting = _validated(Setting, values, f"{where} ({value})")
+                    # A value that a setting has already is that setting: nothing is trained twice.
+                    same = next((name for name, other in settings.items() if other == setting), None)
+                    made[value] = same or f"{start}-{sweep_name}-{value}"
+                    if not re.match(r"^[A-Za-z0-9_.-]+$", made[value]):
+                        raise ConfigError(f"{where}.values: '{value}' cannot be part of a file name")
+                    settings.setdefault(made[value], setting)
+        for number, pair in enumerate(self.across):
+            for name in pair:
+                if name not in settings:
+                    raise ConfigError(f"across.{number}: no setting '{name}'; settings: {', '.join(settings)}")
+            if pair[0] == pair[1]:
+                raise ConfigError(f"across.{number}: '{pair[0]}' twice; the pairs within a setting are always scored")
+        return Expansion(settings=settings, sweeps=sweeps)
+
+
+class Expansion(BaseModel):
+    """A study's settings by name, and its sweeps: sweep -> starting setting -> value -> setting."""
+
+    settings: dict[str, Setting]
+    sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]]
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+class ClassificationFigure(Section):
+    """Roeder et al. 2021, Figure 2: data, two runs before and after alignment, similarity along sweeps."""
+
+    plot: Literal["roeder2021_fig2"]
+    study: Name
+    panels: Annotated[list[Name], Field(min_length=1, description="settings, a row each")]
+    names: dict[Name, str] = {}
+    seeds: Annotated[list[int], Field(min_length=2, max_length=2, description="the two runs that are drawn")] = [0, 1]
+    sweeps: dict[Name, str] = {}
+    measure: Literal["mean_cca", "linear_r2", "affine_r2", "decoder_r2"] = "mean_cca"
+    palette: str = "husl"
+
+
+class TheoremFigure(Section):
+    """R2 of the map from the decoders against R2 of the fitted map, for every pair of runs of some studies."""
+
+    plot: Literal["roeder2021_theorem"]
+    studies: Annotated[list[Name], Field(min_length=1)]
+    names: dict[Name, str] = {}
+    lowest: Annotated[float, Field(lt=0.5, description="R2 below this is drawn on the border")] = -0.5
+    palette: str = "viridis_r"
+
+
+Figure = Annotated[ClassificationFigure | TheoremFigure, Field(discriminator="plot")]
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    results: Annotated[str, Field(min_length=1)] = "results"
+    download: Download = Download()
+    datasets: dict[Name, Dataset] = {}
+    studies: dict[Name, Study] = {}
+    figures: dict[Name, Figure] = {}
+
+    @field_validator("results")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+
+# --- reading and checking -------------------------------------------------------------------------------------------
+
+
+def canonical(*sections: BaseModel | Mapping[str, Any], **named: Any) -> str:
+    """One string for the given sections and values: sorted keys, unset optional keys left out."""
+    merged: dict[str, Any] = {}
+    for section in sections:
+        merged |= section.model_dump(exclude_none=True) if isinstance(section, BaseModel) else section
+    for name, value in named.items():
+        if value is not None:
+            merged[name] = value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+    return json.dumps(merged, sort_keys=True)
+
+
+def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
+    """The checked configuration and every study's settings.
+
+    An entry of `download.files`, `datasets`, `studies`, `settings`, `sweeps` or `figures` that an overlay sets to null
+    is left out. Raises ConfigError, one line for each problem.
+    """
+    config = _validated(Config, _without_null_entries(raw), "")
+    expansions = {}
+    problems: list[str] = []
+    for name, study in config.studies.items():
+        try:
+            expansions[name] = study.expand()
+        except ConfigError as error:
+            problems += [f"studies.{name}.{line}" for line in str(error).splitlines()]
+    for name, expansion in expansions.items():
+        for setting_name, setting in expansion.settings.items():
+            where = f"studies.{name} (setting '{setting_name}')"
+            problems += [f"{where}: {problem}" for problem in _setting_problems(config, setting)]
+        problems += [f"studies.{name}.{problem}" for problem in _across_problems(config.studies[name], expansion)]
+    for name, dataset in config.datasets.items():
+        for file in dataset.files().values():
+            if file not in config.download.files:
+                problems.append(f"datasets.{name}: '{file}' has no entry in download.files")
+    if not problems:
+        for name, figure in config.figures.items():
+            problems += [f"figures.{name}.{problem}" for problem in _figure_problems(config, expansions, figure)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config, expansions
+
+
+def _setting_problems(config: Config, setting: Setting) -> list[str]:
+    problems = []
+    if setting.data.dataset not in config.datasets:
+        return [f"data.dataset: no data set '{setting.data.dataset}'; data sets: {', '.join(config.datasets)}"]
+    dataset = config.datasets[setting.data.dataset]
+    most = getattr(dataset, "n_train", None)
+    if setting.data.n_train is not None and most is not None and setting.data.n_train > most:
+        problems.append(f"data.n_train: {setting.data.n_train} points of a data set of {most}")
+    train, represent = setting.train, setting.represent
+    labels, dim = dataset.classes, train.output_dim
+    if dim > labels - 1 and "decoder_r2" in setting.score.measures:
+        problems.append(
+            f"train.output_dim: M = {dim} is more than K - 1 = {labels - 1}, so the diversity condition of the theorem "
+            "cannot hold; lower it, or leave decoder_r2 out of score.measures"
+        )
+    if train.candidates is not None and train.candidates > labels:
+        problems.append(f"train.candidates: {train.candidates} of {labels} labels")
+    if max(train.saved_steps()) > train.steps:
+        problems.append(f"train.checkpoints: step {max(train.saved_steps())} is after the last, {train.steps}")
+    for step in represent.steps or []:
+        if step not in train.saved_steps():
+            problems.append(f"represent.steps: step {step} is not saved; saved: {train.saved_steps()}")
+    layers = [f"hidden_{layer}" for layer in range(1, train.encoder.depth + 1)] + ["output"]
+    for layer in represent.layers:
+        if layer not in layers:
+            problems.append(f"represent.layers: no layer '{layer}'; layers: {', '.join(layers)}")
+    return problems
+
+
+def _across_problems(study: Study, expansion: Expansion) -> list[str]:
+    problems = []
+    for number, pair in enumerate(study.across):
+        first, second = (expansion.settings[name] for name in pair)
+        if first.data.dataset != second.data.dataset:
+            problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")
+        if first.represent.probes != second.represent.probes:
+            problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in represent.probes")
+    return problems
+
+
+def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
+    problems = []
+    for study in [figure.study] if isinstance(figure, ClassificationFigure) else figure.studies:
+        if study not in config.studies:
+            problems.append(f"studies: no study '{study}'; studies: {', '.join(config.studies)}")
+    if problems or not isinstance(figure, ClassificationFigure):
+        return problems
+    expansion = expansions[figure.study]
+    for panel in figure.panels:
+        if panel not in expansion.settings:
+            problems.append(f"panels: no setting '{panel}' in {figure.study}: {', '.join(expansion.settings)}")
+            continue
+        setting = expansion.settings[panel]
+        seeds = [seed for block in setting.seeds.blocks().values() for seed in block]
+        problems += [f"seeds: {panel} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
+        if figure.measure not in setting.score.measures:
+            problems.append(f"measure: {panel} does not score {figure.measure}")
+    for sweep in figure.sweeps:
+        if sweep not in expansion.sweeps:
+            problems.append(f"sweeps: no sweep '{sweep}' in {figure.study}: {', '.join(expansion.sweeps)}")
+    return problems
+
+
+def _validated(model: type[Model], values: Any, where: str) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+            place = ".".join(part for part in (where, place) if part) or "config"
+            given = f" (given: {problem['input']!r})" if not isinstance(problem["input"], Mapping | list) else ""
+            lines.append(f"{place}: {problem['msg']}{given}")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid onto `base`; a section of another kind replaces the whole section."""
+    if "kind" in over and over["kind"] != base.get("kind", over["kind"]):
+        return dict(over)
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
+
+
+def _without_null_entries(raw: Mapping[str, Any]) -> dict[str, Any]:
+    def filled(entries: Any) -> Any:
+        return {k: v for k, v in entries.items() if v is not None} if isinstance(entries, Mapping) else entries
+
+    kept = dict(raw)
+    for key in ("datasets", "studies", "figures"):
+        if key in kept:
+            kept[key] = filled(kept[key])
+    if isinstance(kept.get("download"), Mapping) and "files" in kept["download"]:
+        kept["download"] = {**kept["download"], "files": filled(kept["download"]["files"])}
+    if isinstance(kept.get("studies"), Mapping):
+        kept["studies"] = {
+            name: {k: filled(v) if k in ("settings", "sweeps") else v for k, v in study.items()}
+            if isinstance(study, Mapping)
+            else study
+            for name, study in kept["studies"].items()
+        }
+    return kept
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of config.yaml."""
+    return Config.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2, sort_keys=True))

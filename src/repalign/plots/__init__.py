@@ -1,0 +1,1 @@
+"""Style, and the few shapes that figures share."""

@@ -1,0 +1,107 @@
+"""Result files: written beside and renamed, so that a file is whole or absent; checked when read.
+
+An HDF5 file's root carries `kind`, `version` of the library, `section` (the config section that made it, as JSON) and
+what else is given; arrays carry `units`. Arrays are chunked with a Fletcher-32 checksum, so that altered bytes are
+noticed. No timestamps are written: equal contents give equal bytes.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from repalign import __version__
+from repalign.errors import StoreError
+
+CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends well, and goes when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only the owner can read
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextmanager
+def create(path: str | Path, kind: str, section: str | Mapping[str, Any], **attributes: Any) -> Iterator[h5py.File]:
+    """A new HDF5 file of this kind; it appears under its name when the block ends."""
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w", libver="v110") as file:
+            file.attrs["kind"] = kind
+            file.attrs["version"] = __version__
+            file.attrs["section"] = section if isinstance(section, str) else json.dumps(section, sort_keys=True)
+            for name, value in attributes.items():
+                file.attrs[name] = value
+            yield file
+
+
+def dataset(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, units: str, rows_axis: int = 0
+) -> h5py.Dataset:
+    """An empty array in `file`, chunked along `rows_axis` in pieces of about a mebibyte.
+
+    Axes before `rows_axis` (such as the seeds) get chunks of one, those behind it stay whole.
+    """
+    row = int(np.prod(shape[rows_axis + 1 :], dtype=np.int64)) * np.dtype(dtype).itemsize
+    rows = max(1, min(shape[rows_axis], CHUNK_BYTES // max(row, 1)))
+    chunks = (1,) * rows_axis + (rows,) + tuple(max(1, size) for size in shape[rows_axis + 1 :])
+    empty = 0 in shape
+    made = file.create_dataset(
+        name, shape, dtype, chunks=None if empty else chunks, fletcher32=not empty, track_times=False
+    )
+    made.attrs["units"] = units
+    return made
+
+
+def put(file: h5py.File, name: str, values: NDArray[Any], units: str, rows_axis: int = 0) -> None:
+    """An array written whole."""
+    dataset(file, name, values.shape, values.dtype, units, rows_axis)[...] = values
+
+
+@contextmanager
+def opened(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    """A file of this kind, open for reading. Raises StoreError where it is missing, damaged or of another kind."""
+    path = Path(path)
+    again = "delete it and run again, and it is made anew"
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise StoreError(f"{path}: damaged or truncated HDF5 file ({_reason(error)}); {again}") from None
+    with file:
+        found = file.attrs.get("kind")
+        if found != kind:
+            raise StoreError(f"{path}: holds '{found}', expected '{kind}'; {again}")
+        try:
+            yield file
+        except OSError as error:
+            raise StoreError(f"{path}: damaged HDF5 file ({_reason(error)}); {again}") from None
+        except KeyError as error:
+            raise StoreError(f"{path}: incomplete file ({_reason(error)}); {again}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error.args[0] if error.args else error).split())

@@ -1,0 +1,1 @@
+"""The theories of the two papers, on arrays."""

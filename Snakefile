@@ -1,0 +1,24 @@
+# repalign: download -> prepare -> train -> represent -> score -> plot.
+# What is made is in config.yaml; how, in workflow/rules (one file a stage) and scripts (one a rule).
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/download.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/represent.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/plot.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        ALL_FIGURES,
+        ALL_SCORES,

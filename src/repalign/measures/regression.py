@@ -1,0 +1,66 @@
+"""Linear regression between representations: how much of one a linear map of the other explains."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repalign.errors import MeasureError
+from repalign.measures.cca import checked
+
+
+def r2(y: NDArray[np.floating], predicted: NDArray[np.floating]) -> float:
+    """1 - residual / total sum of squares of y (points x units), all units together, the total about y's own mean.
+
+    At most 1, without lower bound. Raises MeasureError for a constant y.
+    """
+    wide = y.astype(np.float64)
+    total = float(np.sum((wide - wide.mean(axis=0)) ** 2))
+    if not total > 0:
+        raise MeasureError("a representation is constant over the probe points: R2 is undefined")
+    return 1.0 - float(np.sum((wide - predicted) ** 2)) / total
+
+
+class HeldOutFit:
+    """Least-squares maps from x, fitted for every fold on the other folds, ready for any number of targets.
+
+    x: points x units. `intercept=False` gives the linear maps of the theorem (Roeder et al. 2021, Theorem 1: f' = A f),
+    `True` the affine ones. Raises MeasureError for entries that are not finite and where a fold leaves too few points.
+    """
+
+    def __init__(self, x: NDArray[np.floating], *, intercept: bool, folds: int, rng: np.random.Generator) -> None:
+        n, units = checked(x)
+        if n - -(-n // folds) < units + 2:
+            raise MeasureError(f"{n} points in {folds} folds leave too few to fit a map of {units} units")
+        self.intercept = intercept
+        self.x = x.astype(np.float64)
+        self.held = np.array_split(rng.permutation(n), folds)
+        self.fitted = [np.setdiff1d(np.arange(n), held) for held in self.held]
+        # The least-squares map of least norm: a rank-deficient x does no harm.
+        noise = max(n, units) * np.finfo(x.dtype if np.issubdtype(x.dtype, np.floating) else np.float64).eps
+        self.inverses = [np.linalg.pinv(self._centred(fit, fit), rcond=noise) for fit in self.fitted]
+        self.held_x = [self._centred(held, fit) for held, fit in zip(self.held, self.fitted, strict=True)]
+
+    def _centred(self, rows: NDArray[np.intp], fit: NDArray[np.intp]) -> NDArray[np.float64]:
+        return self.x[rows] - self.x[fit].mean(axis=0) if self.intercept else self.x[rows]
+
+    def r2(self, y: NDArray[np.floating]) -> float:
+        """R2 of y (points x units) over the held-out points of all folds."""
+        if len(y) != len(self.x):
+            raise MeasureError(f"{len(self.x)} and {len(y)} points: both sides need the same probe points")
+        checked(y)
+        wide = y.astype(np.float64)
+        predicted = np.empty_like(wide)
+        for held, fit, held_x, inverse in zip(self.held, self.fitted, self.held_x, self.inverses, strict=True):
+            mean = wide[fit].mean(axis=0) if self.intercept else 0.0
+            predicted[held] = held_x @ (inverse @ (wide[fit] - mean)) + mean
+        return r2(y, predicted)
+
+
+def held_out_r2(
+    x: NDArray[np.floating], y: NDArray[np.floating], *, intercept: bool, folds: int, rng: np.random.Generator
+) -> float:
+    """R2 of y (points x q) predicted from x (points x p) by least squares, each fold by a map fitted on the others.
+
+    Not symmetric; invariant to invertible linear (with intercept: affine) maps of x, and to rotations and shifts of y
+    where there is an intercept. At most 1; near or below 0 for independent data. Errors as HeldOutFit and `r2`.
+    """
+    return HeldOutFit(x, intercept=intercept, folds=folds, rng=rng).r2(y)

@@ -1,0 +1,95 @@
+"""Models of the canonical discriminative form (Roeder et al. 2021, eq. 1), one or many seeds of them at once.
+
+    p(y | x, S) = exp(f(x) . g(y)) / sum over y' in S of exp(f(x) . g(y'))
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+Weights = dict[str, Tensor]
+
+
+class DiscriminativeModel(nn.Module):
+    """An encoder f of inputs and a decoder g of labels with the same output dimension M."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """f(x) (points x M) and g of all labels (classes x M)."""
+        return self.encoder(x), self.decoder()
+
+    def layers(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Every layer of f, and g."""
+        return self.encoder.layers(x), self.decoder()  # type: ignore[operator]
+
+
+def build(section: Mapping[str, Any], input_dim: int, classes: int) -> DiscriminativeModel:
+    """The model of a `train` section, initialised from torch's global generator."""
+    encoder, decoder = (import_module(f"repalign.models.{section[part]['kind']}") for part in ("encoder", "decoder"))
+    dim = section["output_dim"]
+    return DiscriminativeModel(
+        encoder.build(section["encoder"], input_dim, dim), decoder.build(section["decoder"], classes, dim)
+    )
+
+
+class ManySeeds:
+    """One architecture with the weights of many seeds: every weight carries the seeds as its first axis.
+
+    A seed's initial weights depend on the seed alone, not on the seeds beside it.
+    """
+
+    def __init__(self, section: Mapping[str, Any], input_dim: int, classes: int, device: torch.device) -> None:
+        self.section, self.input_dim, self.classes, self.device = section, input_dim, classes, device
+        # The skeleton holds no seed: its buffers are used, its weights are replaced at every call.
+        self.skeleton = self._initialised(0).to(device)
+
+    def _initialised(self, seed: int) -> DiscriminativeModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build(self.section, self.input_dim, self.classes)
+
+    def initial_weights(self, seeds: Sequence[int]) -> Weights:
+        """Untrained weights of these seeds, drawn on the CPU so that they are the same on every device."""
+        weights, _ = stack_module_state([self._initialised(seed) for seed in seeds])  # type: ignore[arg-type]
+        return {name: value.detach().to(self.device) for name, value in weights.items()}
+
+    def outputs(self, weights: Weights, x: Tensor, *, own_inputs: bool) -> tuple[Tensor, Tensor]:
+        """f (seeds x points x M) and g (seeds x classes x M).
+
+        x is seeds x points x features with `own_inputs`, otherwise points x features, the same for all seeds.
+        """
+
+        def one(weights: Weights, x: Tensor) -> Any:
+            return functional_call(self.skeleton, weights, (x,))
+
+        f, g = vmap(one, in_dims=(0, 0 if own_inputs else None))(weights, x)
+        return f, g
+
+    def layers(self, weights: Weights, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Every layer of f (seeds x points x units) and g (seeds x classes x M) for x (points x features)."""
+        skeleton = _Layers(self.skeleton)
+
+        def one(weights: Weights) -> Any:
+            return functional_call(skeleton, {f"model.{name}": value for name, value in weights.items()}, (x,))
+
+        found, g = vmap(one)(weights)
+        return found, g
+
+
+class _Layers(nn.Module):
+    """A model whose forward gives the layers: functional_call calls `forward` alone."""
+
+    def __init__(self, model: DiscriminativeModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        return self.model.layers(x)

@@ -1,0 +1,142 @@
+"""Mini-batch training of many seeds of one setting at once."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from repalign.datasets.dataset import Dataset
+from repalign.models.discriminative import ManySeeds, Weights
+from repalign.training.losses import discriminative_loss, sample_candidates
+
+logger = logging.getLogger(__name__)
+EVALUATION_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: weights by step, the history (recorded steps; seeds x recorded steps), diverged runs."""
+
+    weights: dict[int, Weights]
+    steps: NDArray[np.int64]
+    train_loss: NDArray[np.float64]
+    test_loss: NDArray[np.float64]
+    test_accuracy: NDArray[np.float64]
+    diverged_at: NDArray[np.int64]
+    """First recorded step at which a seed's loss or weights were not finite; -1 for a run that did not diverge."""
+
+
+def chosen_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, otherwise the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label: str = "train") -> Trained:
+    """Trains one model a seed (Roeder et al. 2021, eq. 1) and records it.
+
+    `section` is a complete `train` section. A seed's initial weights, batches and candidate sets depend on that seed
+    alone. The history holds the loss on the last batch and the loss and accuracy over all labels on the test points.
+    """
+    device = chosen_device(section["device"])
+    models = ManySeeds(section, data.x_train.shape[1], data.classes, device)
+    weights = {name: value.requires_grad_() for name, value in models.initial_weights(seeds).items()}
+    optimiser = _optimiser(section["optimiser"], weights)
+    x_train, y_train = torch.from_numpy(data.x_train).to(device), torch.from_numpy(data.y_train).to(device)
+    x_test, y_test = torch.from_numpy(data.x_test).to(device), torch.from_numpy(data.y_test).to(device)
+    batches = _batches(seeds, len(data.y_train), section["batch_size"])
+    candidate_rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    last = section["steps"]
+    saved = {0, last, *section["checkpoints"]}
+    recorded = sorted({*range(0, last + 1, section["history_every"]), last})
+    history: dict[str, list[NDArray[np.float64]]] = {"train_loss": [], "test_loss": [], "test_accuracy": []}
+    diverged_at = np.full(len(seeds), -1, dtype=np.int64)
+    kept: dict[int, Weights] = {}
+    for step in tqdm(range(last + 1), desc=label, unit="step", disable=None, mininterval=1.0):
+        # The loss before the update of this step, so that record number 0 is the untrained network.
+        index = next(batches).to(device)
+        y = y_train[index]
+        candidates = None
+        if section.get("candidates") is not None:
+            size = section["candidates"]
+            drawn = [
+                sample_candidates(own.cpu(), data.classes, size, rng)
+                for own, rng in zip(y, candidate_rngs, strict=True)
+            ]
+            candidates = torch.stack(drawn).to(device)
+        f, g = models.outputs(weights, x_train[index], own_inputs=True)
+        losses = discriminative_loss(f, g, y, candidates)
+        if step in recorded:
+            test_loss, test_accuracy = _evaluate(models, weights, x_test, y_test)
+            record = {"train_loss": losses.detach().double().cpu().numpy()}
+            record |= {"test_loss": test_loss, "test_accuracy": test_accuracy}
+            for name, values in record.items():
+                history[name].append(values)
+            broken = ~(np.isfinite(record["train_loss"]) & np.isfinite(test_loss) & _finite(weights))
+            for position in np.flatnonzero(broken & (diverged_at < 0)):
+                diverged_at[position] = step
+                logger.warning("seed %d diverged by step %d: its loss or weights are not finite", seeds[position], step)
+            logger.info("step %d: mean test loss %.6g, accuracy %.4f", step, test_loss.mean(), test_accuracy.mean())
+        if step in saved:
+            kept[step] = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        if step < last:
+            optimiser.zero_grad()
+            losses.sum().backward()  # seeds share no weight: the gradient of the sum is every seed's own gradient
+            optimiser.step()
+    return Trained(
+        kept,
+        np.array(recorded),
+        *(np.stack(history[name], axis=1) for name in ("train_loss", "test_loss", "test_accuracy")),
+        diverged_at,
+    )
+
+
+def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Optimizer:
+    rate, decay = section["learning_rate"], section["weight_decay"]
+    if section["kind"] == "adam":
+        return torch.optim.Adam(weights.values(), lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(
+        weights.values(), lr=rate, momentum=section["momentum"], weight_decay=decay, fused=True
+    )
+
+
+def _batches(seeds: Sequence[int], n: int, size: int) -> Iterator[Tensor]:
+    """Indices of batches (seeds x size) without end: each seed its own order in each epoch; a short rest is left out."""
+    rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
+    size = min(size, n)
+    while True:
+        order = torch.from_numpy(np.stack([rng.permutation(n) for rng in rngs]))
+        for start in range(0, n - size + 1, size):
+            yield order[:, start : start + size]
+
+
+@torch.no_grad()
+def _evaluate(
+    models: ManySeeds, weights: Weights, x: Tensor, y: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Loss over all labels and accuracy on these points, for each seed."""
+    loss, correct = 0.0, 0.0
+    for start in range(0, len(x), EVALUATION_ROWS):
+        part = y[start : start + EVALUATION_ROWS]
+        f, g = models.outputs(weights, x[start : start + EVALUATION_ROWS], own_inputs=False)
+        labels = part.expand(f.shape[0], -1)
+        loss = loss + discriminative_loss(f, g, labels).double() * len(part)
+        correct = correct + ((f @ g.mT).argmax(dim=2) == labels).double().sum(dim=1)
+    total = torch.as_tensor(loss) / len(x), torch.as_tensor(correct) / len(x)
+    return total[0].cpu().numpy(), total[1].cpu().numpy()
+
+
+@torch.no_grad()
+def _finite(weights: Weights) -> NDArray[np.bool_]:
+    """For each seed whether all its weights are finite."""
+    flags = torch.stack([value.flatten(1).isfinite().all(dim=1) for value in weights.values()])
+    finite: NDArray[np.bool_] = flags.all(dim=0).cpu().numpy()
+    return finite

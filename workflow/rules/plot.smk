@@ -1,0 +1,34 @@
+# One rule a figure, so that each has its own inputs and its own place in the report.
+for figure_name, figure in CONFIG.figures.items():
+
+    rule:
+        name:
+            f"plot_{figure_name}"
+        input:
+            results=figure_inputs(figure),
+            caption=f"{workflow.basedir}/workflow/report/{figure.plot}.rst",
+        output:
+            pdf=f"{R}/figures/{figure_name}.pdf",
+            png=report(
+                f"{R}/figures/{figure_name}.png",
+                caption=f"{Path.cwd()}/{R}/figures/{figure_name}.rst",
+                category="Roeder, Metz, Kingma 2021",
+                labels={"figure": figure_name},
+            ),
+            csv=f"{R}/figures/{figure_name}.csv",
+            caption=f"{R}/figures/{figure_name}.rst",
+        log:
+            f"{R}/logs/plot/{figure_name}.log",
+        benchmark:
+            f"{R}/benchmarks/plot/{figure_name}.tsv"
+        params:
+            section=canonical(figure),
+            files=canonical(figure_files(figure)),
+            code=code(f"plot_{figure.plot}.py"),
+        threads: 1
+        resources:
+            mem_mb=2000,
+        conda:
+            ENVIRONMENT
+        script:
+            script(f"plot_{figure.plot}.py")

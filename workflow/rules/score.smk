@@ -1,0 +1,25 @@
+# A pairing is a setting, whose runs are compared with each other, or two settings joined by "--".
+rule score:
+    input:
+        unpack(pairing_representations),
+    output:
+        pairs=R + "/scores/{study}/{pairing}/pairs.csv",
+        runs=R + "/scores/{study}/{pairing}/runs.csv",
+        summary=R + "/scores/{study}/{pairing}/summary.csv",
+    log:
+        R + "/logs/score/{study}/{pairing}.log",
+    benchmark:
+        R + "/benchmarks/score/{study}/{pairing}.tsv"
+    params:
+        section=lambda wildcards: canonical(
+            STUDIES[wildcards.study].settings[paired_settings(wildcards.pairing)[0]].score
+        ),
+        settings=lambda wildcards: canonical(settings=paired_settings(wildcards.pairing)),
+        code=code("score.py"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+    conda:
+        ENVIRONMENT
+    script:
+        script("score.py")

@@ -1,0 +1,27 @@
+rule train:
+    input:
+        data=setting_data,
+    output:
+        weights=R + "/runs/{study}/{setting}/{block}/weights.safetensors",
+        history=R + "/runs/{study}/{setting}/{block}/history.h5",
+    log:
+        R + "/logs/train/{study}/{setting}/{block}.log",
+    benchmark:
+        R + "/benchmarks/train/{study}/{setting}/{block}.tsv"
+    params:
+        section=lambda wildcards: canonical(
+            train=setting(wildcards).train, n_train=setting(wildcards).data.n_train
+        ),
+        seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
+        code=lambda wildcards: code(
+            "train.py",
+            f"models.{setting(wildcards).train.encoder.kind}",
+            f"models.{setting(wildcards).train.decoder.kind}",
+        ),
+    threads: 1
+    resources:
+        mem_mb=4000,
+    conda:
+        ENVIRONMENT
+    script:
+        script("train.py")

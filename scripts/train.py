@@ -19,6 +19,4 @@ if "snakemake" in globals():
         trained = train(section["train"], data, seeds, label)
         input_dim = data.x_train.shape[1]
         files.write_history(snakemake.output.history, trained, snakemake.params.section, seeds)
-        files.write_weights(
-            snakemake.output.weights, trained, snakemake.params.section, seeds, input_dim, data.classes
-        )
+        files.write_weights(snakemake.output.weights, trained, snakemake.params.section, seeds, input_dim, data.classes)

@@ -18,7 +18,9 @@ from pydantic_core import PydanticCustomError
 
 from repalign.errors import ConfigError
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9](-?[A-Za-z0-9_.])*$", description="letters, digits, _ . and single -")]
+Name = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9](-?[A-Za-z0-9_.])*$", description="letters, digits, _ . and single -")
+]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]

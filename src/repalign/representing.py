@@ -31,9 +31,10 @@ def represent(target: str | Path, weights: str | Path, data: str | Path, section
     models = ManySeeds(about["section"]["train"], about["input_dim"], about["classes"], device)
     steps = section.get("steps") or about["steps"]
     attributes = {"seeds": about["seeds"], "steps": steps, "diverged_at": about["diverged_at"]}
-    with store.opened(data, "dataset") as source, store.create(
-        target, "representations", json.dumps(section, sort_keys=True), **attributes
-    ) as file:
+    with (
+        store.opened(data, "dataset") as source,
+        store.create(target, "representations", json.dumps(section, sort_keys=True), **attributes) as file,
+    ):
         available = len(source["test/y"])
         n = section.get("probes") or available
         if n > available:

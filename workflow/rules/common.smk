@@ -32,12 +32,9 @@ wildcard_constraints:
     block=r"seeds-\d+-\d+",
 
 
-def script(name):
-    return str(Path(workflow.basedir) / "scripts" / name)
-
-
-def code(name, *modules):
-    return fingerprint(script(name), *(f"repalign.{module}" for module in modules))
+def code(script, *modules):
+    """What a rule's script runs; `modules` are those that it imports by name."""
+    return fingerprint(Path(workflow.basedir) / "scripts" / script, *(f"repalign.{module}" for module in modules))
 
 
 def setting(wildcards):
@@ -136,7 +133,14 @@ def figure_files(figure):
         }
     return {
         "studies": {
-            study: [{"pairing": pairing, **score_files(study, pairing)} for pairing in pairings(study)]
+            study: [
+                {
+                    "pairing": pairing,
+                    "dataset": STUDIES[study].settings[paired_settings(pairing)[0]].data.dataset,
+                    **score_files(study, pairing),
+                }
+                for pairing in pairings(study)
+            ]
             for study in figure.studies
         }
     }

@@ -20,4 +20,4 @@ rule download:
         ENVIRONMENT
     localrule: True
     script:
-        script("download.py")
+        "../../scripts/download.py"

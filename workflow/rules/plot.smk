@@ -22,6 +22,7 @@ for figure_name, figure in CONFIG.figures.items():
         benchmark:
             f"{R}/benchmarks/plot/{figure_name}.tsv"
         params:
+            plot=figure.plot,
             section=canonical(figure),
             files=canonical(figure_files(figure)),
             code=code(f"plot_{figure.plot}.py"),
@@ -31,4 +32,4 @@ for figure_name, figure in CONFIG.figures.items():
         conda:
             ENVIRONMENT
         script:
-            script(f"plot_{figure.plot}.py")
+            "../../scripts/plot_{params.plot}.py"

@@ -16,4 +16,4 @@ rule prepare:
     conda:
         ENVIRONMENT
     script:
-        script("prepare.py")
+        "../../scripts/prepare.py"

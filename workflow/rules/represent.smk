@@ -21,4 +21,4 @@ rule represent:
     conda:
         ENVIRONMENT
     script:
-        script("represent.py")
+        "../../scripts/represent.py"

@@ -22,4 +22,4 @@ rule score:
     conda:
         ENVIRONMENT
     script:
-        script("score.py")
+        "../../scripts/score.py"

@@ -24,4 +24,4 @@ rule train:
     conda:
         ENVIRONMENT
     script:
-        script("train.py")
+        "../../scripts/train.py"

@@ -16,9 +16,7 @@ def circle_prototypes(classes: int, dim: int, scale: float) -> NDArray[np.float6
     return np.asarray(scale * directions / np.linalg.norm(directions, axis=1, keepdims=True))
 
 
-def sample_labels(
-    f: NDArray[np.floating], g: NDArray[np.floating], rng: np.random.Generator
-) -> NDArray[np.int64]:
+def sample_labels(f: NDArray[np.floating], g: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.int64]:
     """One label a row of f (points x M) from softmax(f g') over the rows of g (classes x M): eq. 1 with all labels."""
     # The largest of logits plus standard Gumbel noise is a draw from their softmax.
     noisy = f.astype(np.float64) @ g.T + rng.gumbel(size=(len(f), len(g)))

@@ -1,6 +1,6 @@
 """Models of the canonical discriminative form (Roeder et al. 2021, eq. 1), one or many seeds of them at once.
 
-    p(y | x, S) = exp(f(x) . g(y)) / sum over y' in S of exp(f(x) . g(y'))
+p(y | x, S) = exp(f(x) . g(y)) / sum over y' in S of exp(f(x) . g(y'))
 """
 
 from collections.abc import Mapping, Sequence

@@ -20,7 +20,9 @@ def write_weights(
     path: str | Path, trained: Trained, section: str, seeds: Sequence[int], input_dim: int, classes: int
 ) -> None:
     """Weights of every saved step, `step-<step>/<weight>`, each with the seeds as its first axis."""
-    tensors = {f"step-{step:07d}/{name}": value for step, kept in trained.weights.items() for name, value in kept.items()}
+    tensors = {
+        f"step-{step:07d}/{name}": value for step, kept in trained.weights.items() for name, value in kept.items()
+    }
     about = {
         "section": json.loads(section),
         "seeds": list(seeds),

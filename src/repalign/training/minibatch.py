@@ -103,9 +103,7 @@ def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Opti
     rate, decay = section["learning_rate"], section["weight_decay"]
     if section["kind"] == "adam":
         return torch.optim.Adam(weights.values(), lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(
-        weights.values(), lr=rate, momentum=section["momentum"], weight_decay=decay, fused=True
-    )
+    return torch.optim.SGD(weights.values(), lr=rate, momentum=section["momentum"], weight_decay=decay, fused=True)
 
 
 def _batches(seeds: Sequence[int], n: int, size: int) -> Iterator[Tensor]:

@@ -1,0 +1,208 @@
+"""Roeder et al. 2021, Figure 2: two runs of a classifier before and after alignment, and similarity along sweeps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+
+from repalign import scoring, store
+from repalign.datasets import dataset
+from repalign.errors import MeasureError
+from repalign.jobs import job
+from repalign.measures.regression import r2
+from repalign.plots import panels
+from repalign.plots.style import letter, save, styled, write_caption
+from repalign.theory.identifiability import map_from_decoders
+
+SHOWN = 600  # points of a scatter; the scores use all
+MEASURE_NAMES = {
+    "mean_cca": "Mean canonical correlation",
+    "linear_r2": "Held-out $R^2$, linear map",
+    "affine_r2": "Held-out $R^2$, affine map",
+    "decoder_r2": "$R^2$ of $A$ from the decoders",
+}
+SWEEP_NAMES = {"n_train": "Training points", "width": "Hidden units a layer", "output_dim": "Output dimension $M$"}
+
+
+def read_panel(files, seeds):
+    """Data, and f and g of the two runs at the last step, for one setting."""
+    runs, _ = scoring.read_runs(files["setting"], files["representations"])
+    last = max(run.step for run in runs)
+    chosen = [next(run for run in runs if run.step == last and run.seed == seed) for seed in seeds]
+    return dataset.read(files["data"]), chosen
+
+
+def fitted_map(source, target):
+    """The affine least-squares map of all points, as drawn; the printed R2 is the held-out one of the table."""
+    design = np.column_stack([source, np.ones(len(source))])
+    return design @ np.linalg.lstsq(design, target, rcond=None)[0]
+
+
+def plane(points):
+    """Points in two dimensions: as they are, or on their first two principal axes; and that projection."""
+    if points.shape[1] == 2:
+        return lambda other: other
+    mean = points.mean(axis=0)
+    axes = np.linalg.svd(points - mean, full_matrices=False)[2][:2]
+    return lambda other: (other - mean) @ axes.T
+
+
+def score_of(table, measure, seeds, direction):
+    rows = table[
+        (table["measure"] == measure)
+        & (table["side"] == "f")
+        & (table["layer"] == "output")
+        & (table["step"] == table["step"].max())
+        & (table["seed_a"] == min(seeds))
+        & (table["seed_b"] == max(seeds))
+        & table["direction"].isin(["both", direction])
+    ]
+    return float(rows["score"].iloc[0]) if len(rows) else float("nan")
+
+
+def draw_panel(axes, files, figure, title):
+    """One row: data, both runs, both overlays. Returns the points that are drawn."""
+    data, (first, second) = read_panel(files, figure["seeds"])
+    colours = sns.color_palette(figure["palette"], data.classes)
+    pairs = pd.read_csv(files["pairs"])
+    f, target, labels = first.encoder["output"], second.encoder["output"], data.y_test[: len(second.encoder["output"])]
+    x = plane(data.x_test)(data.x_test)[: len(labels)]
+    shown = slice(0, SHOWN)
+    own, other = plane(f), plane(target)
+    axes[0].set_ylabel(title, size="medium")
+    panels.class_points(axes[0], x[shown], labels[shown], colours)
+    drawn = {"data": x, "run a": own(f), "run b": other(target)}
+    if first.diverged or second.diverged:
+        for axis in axes[1:]:
+            axis.text(0.5, 0.5, "diverged", transform=axis.transAxes, ha="center")
+        drawn = {"data": x}
+    else:
+        panels.class_points(axes[1], drawn["run a"][shown], labels[shown], colours)
+        panels.class_points(axes[2], drawn["run b"][shown], labels[shown], colours)
+        drawn["fitted map of run a"] = other(fitted_map(f, target))
+        direction = "a_to_b" if figure["seeds"][0] < figure["seeds"][1] else "b_to_a"
+        held_out = score_of(pairs, "affine_r2", figure["seeds"], direction)
+        panels.overlay(
+            axes[3], drawn["run b"][shown][::3], drawn["fitted map of run a"][shown][::3], labels[shown][::3], colours
+        )
+        axes[3].set_title(f"held-out $R^2$ = {held_out:.3f}", size="small")
+        try:
+            mapped = f.astype(np.float64) @ map_from_decoders(first.decoder, second.decoder).T
+            drawn["decoders' map of run a"] = other(mapped)
+            panels.overlay(axes[4], drawn["run b"][shown][::3], other(mapped)[shown][::3], labels[shown][::3], colours)
+            axes[4].set_title(f"$R^2$ = {r2(target, mapped):.3f}", size="small")
+        except MeasureError as error:
+            axes[4].text(0.5, 0.5, "no $A$: diversity\ncondition fails", transform=axes[4].transAxes, ha="center")
+            print(error)
+        limits(axes[3], axes[4], drawn["run b"][shown])
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+    return pd.concat(
+        pd.DataFrame(
+            {"panel": files["setting"], "series": name, "class": labels[shown], "x": v[shown, 0], "y": v[shown, 1]}
+        )
+        for name, v in drawn.items()
+    )
+
+
+def limits(*axes_and_points):
+    """Overlays show the target's range and a margin: a bad map must not shrink what it should be compared with."""
+    *axes, points = axes_and_points
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.25 * (high - low)
+    for axis in axes:
+        axis.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+
+
+def read_sweep(starts, measure):
+    """Series -> (every pair, summary) at the last step, for the output layer of f."""
+    curves = {}
+    for start, points in starts.items():
+        pairs, summary = [], []
+        for point in points:
+            for found, table in ((pairs, pd.read_csv(point["pairs"])), (summary, pd.read_csv(point["summary"]))):
+                rows = table[
+                    (table["measure"] == measure)
+                    & (table["side"] == "f")
+                    & (table["layer"] == "output")
+                    & (table["step"] == table["step"].max())
+                ]
+                found.append(rows.assign(value=point["value"], series=start))
+        curves[start] = (pd.concat(pairs), pd.concat(summary))
+    return curves
+
+
+def draw(figure, files):
+    """The whole figure. Returns it with the table of what is drawn."""
+    rows, sweeps = len(files["panels"]), len(files["sweeps"])
+    canvas = plt.figure(figsize=(7.6, 1.62 * rows + (2.5 if sweeps else 0)), layout="constrained")
+    parts = canvas.subfigures(
+        2 if sweeps else 1, 1, height_ratios=[1.62 * rows, 2.5][: 2 if sweeps else 1], squeeze=False
+    )
+    axes = parts[0, 0].subplots(rows, 5, squeeze=False)
+    drawn = []
+    for number, (row, panel) in enumerate(zip(axes, files["panels"], strict=True)):
+        drawn.append(draw_panel(row, panel, figure, figure["names"].get(panel["setting"], panel["setting"])))
+        letter(row[0], "abcdefgh"[number])
+    seeds = figure["seeds"]
+    heads = (
+        "data, by class",
+        f"$f$ of run {seeds[0]}",
+        f"$f$ of run {seeds[1]}",
+        "fitted affine map",
+        "$A$ from the decoders",
+    )
+    for axis, head in zip(axes[0], heads, strict=True):
+        below = axis.get_title()
+        axis.set_title(head + (f"\n{below}" if below else ""), size="small")
+    if sweeps:
+        lower = parts[1, 0].subplots(1, sweeps, squeeze=False, sharey=True)[0]
+        for number, (axis, (name, starts)) in enumerate(zip(lower, files["sweeps"].items(), strict=True)):
+            curves = read_sweep(starts, figure["measure"])
+            panels.sweep(axis, curves, names=figure["names"])
+            axis.set_xlabel(figure["sweeps"][name] or SWEEP_NAMES.get(name, name))
+            letter(axis, "abcdefgh"[rows + number])
+            for series, (pairs, summary) in curves.items():
+                drawn.append(pairs.assign(panel=f"sweep {name}", series=series))
+                drawn.append(summary.assign(panel=f"sweep {name}", series=f"{series}, mean and interval"))
+        lower[0].set_ylabel(MEASURE_NAMES[figure["measure"]] + " of $f$")
+        lower[-1].plot([], [], color="0.4", ls="--", lw=0.9, label="untrained pairs")
+        handles, labels = lower[-1].get_legend_handles_labels()
+        parts[1, 0].legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
+    return canvas, pd.concat(drawn, ignore_index=True)
+
+
+def counts(files):
+    """Numbers for the caption: runs, diverged runs, pairs without a score, over all settings that are drawn."""
+    every = [
+        *files["panels"],
+        *(p for starts in files["sweeps"].values() for points in starts.values() for p in points),
+    ]
+    runs = pd.concat([pd.read_csv(path) for path in sorted({entry["runs"] for entry in every})])
+    summary = pd.concat([pd.read_csv(path) for path in sorted({entry["summary"] for entry in every})])
+    at_end = runs.groupby("setting")["step"].transform("max") == runs["step"]
+    return {
+        "runs": int(at_end.sum()),
+        "diverged": int(runs.loc[at_end, "diverged"].sum()),
+        "without_score": int(
+            summary.loc[(summary["side"] == "f") & (summary["step"] > 0), "pairs_without_score"].sum()
+        ),
+        "confidence": f"{100 * summary['confidence'].iloc[0]:g}",
+        "n_runs": int(summary["runs"].max()),
+    }
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]), styled():
+        figure, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
+        canvas, drawn = draw(figure, files)
+        save(canvas, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, drawn)
+        write_caption(
+            snakemake.output.caption,
+            snakemake.input.caption,
+            measure=MEASURE_NAMES[figure["measure"]].replace("$", ""),
+            **counts(files),
+        )

@@ -1,0 +1,98 @@
+"""Panels that several figures share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from repalign.plots.style import MARKERS, series_colours
+
+
+def class_points(
+    axes: Axes,
+    points: NDArray[np.floating],
+    classes: NDArray[np.int64],
+    colours: Sequence[Any],
+    *,
+    marker: str = "o",
+    numbers: bool = True,
+) -> None:
+    """Points (n x 2) coloured by class, with each class's number at its median, so that colour is not needed."""
+    axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        c=[colours[k] for k in classes],
+        s=5,
+        marker=marker,
+        lw=0,
+        alpha=0.55,
+        rasterized=True,
+    )
+    if numbers:
+        for k in np.unique(classes):
+            middle = np.median(points[classes == k], axis=0)
+            axes.annotate(
+                str(k),
+                middle,
+                ha="center",
+                va="center",
+                size=5.5,
+                bbox={"fc": "white", "ec": "none", "pad": 0.4, "alpha": 0.75},
+            )
+
+
+def overlay(
+    axes: Axes,
+    target: NDArray[np.floating],
+    mapped: NDArray[np.floating],
+    classes: NDArray[np.int64],
+    colours: Sequence[Any],
+) -> None:
+    """Target points as dots and mapped points as crosses, each joined to its own target by a line."""
+    for start, end, k in zip(target, mapped, classes, strict=True):
+        axes.plot(*zip(start, end, strict=True), color=colours[k], lw=0.4, alpha=0.6, zorder=1, rasterized=True)
+    shades = [colours[k] for k in classes]
+    axes.scatter(target[:, 0], target[:, 1], c=shades, s=9, lw=0, zorder=2, rasterized=True)
+    axes.scatter(mapped[:, 0], mapped[:, 1], c="black", s=7, marker="x", lw=0.5, zorder=3, rasterized=True)
+
+
+def sweep(
+    axes: Axes,
+    curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
+    *,
+    names: Mapping[str, str],
+) -> None:
+    """Scores along a swept value: every pair as a small dot, the mean with its interval, the untrained null dashed.
+
+    curves: series -> (pairs with columns value, score; summary with columns value, mean, low, high, null_untrained).
+    Values are equally spaced on the axis, in the order of the summary.
+    """
+    colours = series_colours(len(curves))
+    for number, (series, (pairs, summary)) in enumerate(curves.items()):
+        place = {value: position for position, value in enumerate(summary["value"])}
+        shift = 0.16 * (number - (len(curves) - 1) / 2)
+        x = np.array([place[value] for value in pairs["value"]]) + shift
+        jitter = np.random.default_rng(0).uniform(-0.05, 0.05, len(x))
+        axes.scatter(x + jitter, pairs["score"], s=7, color=colours[number], alpha=0.45, lw=0, marker=MARKERS[number])
+        x = np.arange(len(summary)) + shift
+        error = np.abs(np.stack([summary["mean"] - summary["low"], summary["high"] - summary["mean"]]))
+        axes.errorbar(
+            x,
+            summary["mean"],
+            np.nan_to_num(error),
+            color=colours[number],
+            marker=MARKERS[number],
+            ms=5,
+            mec="white",
+            mew=0.6,
+            lw=1.2,
+            capsize=2.5,
+            label=names.get(series, series),
+        )
+        axes.plot(x, summary["null_untrained"], color=colours[number], ls="--", lw=0.9)
+    values = next(iter(curves.values()))[1]["value"]
+    axes.set_xticks(range(len(values)), [f"{value:,}" if isinstance(value, int) else str(value) for value in values])
+    axes.set_xlim(-0.5, len(values) - 0.5)

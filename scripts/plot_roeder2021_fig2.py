@@ -1,14 +1,14 @@
 """Roeder et al. 2021, Figure 2: two runs of a classifier before and after alignment, and similarity along sweeps."""
 
 import json
-from pathlib import Path
+import textwrap
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 
-from repalign import scoring, store
+from repalign import scoring
 from repalign.datasets import dataset
 from repalign.errors import MeasureError
 from repalign.jobs import job
@@ -24,7 +24,6 @@ MEASURE_NAMES = {
     "affine_r2": "Held-out $R^2$, affine map",
     "decoder_r2": "$R^2$ of $A$ from the decoders",
 }
-SWEEP_NAMES = {"n_train": "Training points", "width": "Hidden units a layer", "output_dim": "Output dimension $M$"}
 
 
 def read_panel(files, seeds):
@@ -72,7 +71,7 @@ def draw_panel(axes, files, figure, title):
     x = plane(data.x_test)(data.x_test)[: len(labels)]
     shown = slice(0, SHOWN)
     own, other = plane(f), plane(target)
-    axes[0].set_ylabel(title, size="medium")
+    axes[0].set_ylabel(textwrap.fill(title, 18), size="medium")
     panels.class_points(axes[0], x[shown], labels[shown], colours)
     drawn = {"data": x, "run a": own(f), "run b": other(target)}
     if first.diverged or second.diverged:
@@ -112,7 +111,7 @@ def limits(*axes_and_points):
     """Overlays show the target's range and a margin: a bad map must not shrink what it should be compared with."""
     *axes, points = axes_and_points
     low, high = points.min(axis=0), points.max(axis=0)
-    margin = 0.25 * (high - low)
+    margin = 0.05 * (high - low)
     for axis in axes:
         axis.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
 
@@ -133,6 +132,12 @@ def read_sweep(starts, measure):
                 found.append(rows.assign(value=point["value"], series=start))
         curves[start] = (pd.concat(pairs), pd.concat(summary))
     return curves
+
+
+def in_panel_order(starts, figure):
+    """A sweep's series in the order of the rows above it."""
+    order = [*figure["panels"], *starts]
+    return dict(sorted(starts.items(), key=lambda item: order.index(item[0])))
 
 
 def draw(figure, files):
@@ -161,15 +166,16 @@ def draw(figure, files):
     if sweeps:
         lower = parts[1, 0].subplots(1, sweeps, squeeze=False, sharey=True)[0]
         for number, (axis, (name, starts)) in enumerate(zip(lower, files["sweeps"].items(), strict=True)):
-            curves = read_sweep(starts, figure["measure"])
+            curves = read_sweep(in_panel_order(starts, figure), figure["measure"])
             panels.sweep(axis, curves, names=figure["names"])
-            axis.set_xlabel(figure["sweeps"][name] or SWEEP_NAMES.get(name, name))
+            axis.set_xlabel(figure["sweeps"][name])
             letter(axis, "abcdefgh"[rows + number])
             for series, (pairs, summary) in curves.items():
                 drawn.append(pairs.assign(panel=f"sweep {name}", series=series))
                 drawn.append(summary.assign(panel=f"sweep {name}", series=f"{series}, mean and interval"))
         lower[0].set_ylabel(MEASURE_NAMES[figure["measure"]] + " of $f$")
         lower[-1].plot([], [], color="0.4", ls="--", lw=0.9, label="untrained pairs")
+        lower[-1].plot([], [], color="0.4", ls=":", lw=0.9, label="shuffled points")
         handles, labels = lower[-1].get_legend_handles_labels()
         parts[1, 0].legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
     return canvas, pd.concat(drawn, ignore_index=True)

@@ -38,8 +38,9 @@ def draw(figure, files):
         1, len(studies), figsize=(3.9 * len(studies), 3.9), sharey=True, squeeze=False, layout="constrained"
     )
     lowest = figure["lowest"]
+    left = max(lowest, min(table["affine_r2"].min() for table in complete.values())) - 0.04
     for number, (axis, (study, table)) in enumerate(zip(axes[0], complete.items(), strict=True)):
-        axis.plot([lowest, 1], [lowest, 1], color="0.6", lw=0.8, zorder=0)
+        axis.plot([left, 1], [left, 1], color="0.6", lw=0.8, zorder=0)
         for position, (name, group) in enumerate(table.groupby("dataset", sort=False)):
             below = group["decoder_r2"] < lowest
             for rows, marker in ((group[~below], MARKERS[position]), (group[below], "$\\downarrow$")):
@@ -56,7 +57,7 @@ def draw(figure, files):
                     clip_on=False,
                 )
             axis.scatter([], [], marker=MARKERS[position], color="0.5", label=figure["names"].get(name, name))
-        axis.set(xlim=(lowest, 1.02), ylim=(lowest - 0.04, 1.02), title=figure["names"].get(study, study))
+        axis.set(xlim=(left, 1.02), ylim=(lowest - 0.04, 1.02), title=figure["studies"][study])
         axis.set_xlabel("held-out $R^2$ of the fitted affine map")
         axis.legend(loc="upper left", fontsize="small", handletextpad=0.2, borderpad=0)
         letter(axis, "abcdefgh"[number])

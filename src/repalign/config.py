@@ -183,7 +183,7 @@ class Optimiser(Section):
 
 
 class Train(Section):
-    """Models of the form p(y|x,S) proportional to exp(f(x).g(y)) and how they are trained (Roeder et al. 2021, eq. 1)."""
+    """Models p(y|x,S) proportional to exp(f(x).g(y)) (Roeder et al. 2021, eq. 1) and how they are trained."""
 
     output_dim: Annotated[int, Field(ge=1, description="M, the dimension of f and g")] = 2
     encoder: Mlp = Mlp()
@@ -260,7 +260,7 @@ class Sweep(Section):
     over: str | Annotated[list[str], Field(min_length=1)]
     values: Annotated[list[int | float | str | bool], Field(min_length=1)]
 
-    def keys(self) -> list[str]:
+    def swept_keys(self) -> list[str]:
         return [self.over] if isinstance(self.over, str) else self.over
 
 
@@ -293,7 +293,7 @@ class Study(Section):
                 made = sweeps.setdefault(sweep_name, {}).setdefault(start, {})
                 for value in sweep.values:
                     values = raw[start]
-                    for key in sweep.keys():
+                    for key in sweep.swept_keys():
                         values = _merge(values, _nested(key.split("."), value))
                     setting = _validated(Setting, values, f"{where} ({value})")
                     # A value that a setting has already is that setting: nothing is trained twice.
@@ -327,9 +327,9 @@ class ClassificationFigure(Section):
     plot: Literal["roeder2021_fig2"]
     study: Name
     panels: Annotated[list[Name], Field(min_length=1, description="settings, a row each")]
-    names: dict[Name, str] = {}
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
     seeds: Annotated[list[int], Field(min_length=2, max_length=2, description="the two runs that are drawn")] = [0, 1]
-    sweeps: dict[Name, str] = {}
+    sweeps: Annotated[dict[Name, str], Field(description="sweeps, a panel each, with the label of the axis")] = {}
     measure: Literal["mean_cca", "linear_r2", "affine_r2", "decoder_r2"] = "mean_cca"
     palette: str = "husl"
 
@@ -338,8 +338,8 @@ class TheoremFigure(Section):
     """R2 of the map from the decoders against R2 of the fitted map, for every pair of runs of some studies."""
 
     plot: Literal["roeder2021_theorem"]
-    studies: Annotated[list[Name], Field(min_length=1)]
-    names: dict[Name, str] = {}
+    studies: dict[Name, Annotated[str, Field(description="title of the study's panel")]]
+    names: Annotated[dict[Name, str], Field(description="data sets as the legend calls them")] = {}
     lowest: Annotated[float, Field(lt=0.5, description="R2 below this is drawn on the border")] = -0.5
     palette: str = "viridis_r"
 

@@ -318,21 +318,25 @@ def _score_pair(name: str, a: View, b: View, orders: Sequence[Order], place: Map
     return rows
 
 
+def _mean_of_all(values: pd.Series) -> float:
+    return float(values.mean(skipna=False))
+
+
 def summarise(pairs: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Means over pairs with intervals over runs (`pair_interval`), one row a step, layer, side and measure.
 
     Both directions of a pair are averaged first. `pairs_without_score` counts pairs of diverged runs and undefined
     measures. An interval is cut at the bounds of its measure.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     keys = ["setting_a", "setting_b", "step", "layer", "side", "measure"]
     if pairs.empty:
         return pd.DataFrame(rows)
     numbers = ["score", "null_shuffled", "null_untrained"]
     for key, group in pairs.groupby(keys, sort=False):
-        place = dict(zip(keys, key, strict=True))  # type: ignore[call-overload]
+        place: dict[str, Any] = dict(zip(keys, key, strict=True))
         # A pair needs all its directions; a mean with one of them missing would be of something else.
-        by_pair = group.groupby(["seed_a", "seed_b"], sort=False)[numbers].agg(lambda values: values.mean(skipna=False))
+        by_pair = group.groupby(["seed_a", "seed_b"], sort=False)[numbers].agg(_mean_of_all)
         scored = by_pair.dropna(subset=["score"])
         first = [(place["setting_a"], a) for a in scored.index.get_level_values("seed_a")]
         second = [(place["setting_b"], b) for b in scored.index.get_level_values("seed_b")]

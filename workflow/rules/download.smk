@@ -5,19 +5,19 @@ rule download:
         R + "/logs/download/{file}.log",
     benchmark:
         R + "/benchmarks/download/{file}.tsv"
-    params:
-        # Address and digest: a change of either fetches again. The mirror, the time limit and the number of attempts
-        # are resources, which are no trigger: where the same bytes come from makes no difference.
-        section=lambda wildcards: canonical(remote_file(wildcards)),
-        code=code("download.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=500,
         mirror=CONFIG.download.mirror or "",
         timeout=lambda wildcards: f"{CONFIG.download.timeout}",
         attempts=CONFIG.download.attempts,
-    conda:
-        ENVIRONMENT
-    localrule: True
+    params:
+        # Address and digest: a change of either fetches again. The mirror, the time limit and the number of attempts
+        # are resources, which are no trigger: where the same bytes come from makes no difference.
+        section=lambda wildcards: canonical(remote_file(wildcards)),
+        code=code("download.py"),
     script:
         "../../scripts/download.py"

@@ -21,15 +21,15 @@ for figure_name, figure in CONFIG.figures.items():
             f"{R}/logs/plot/{figure_name}.log",
         benchmark:
             f"{R}/benchmarks/plot/{figure_name}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=2000,
         params:
             plot=figure.plot,
             section=canonical(figure),
             files=canonical(figure_files(figure)),
             code=code(f"plot_{figure.plot}.py"),
-        threads: 1
-        resources:
-            mem_mb=2000,
-        conda:
-            ENVIRONMENT
         script:
             "../../scripts/plot_{params.plot}.py"

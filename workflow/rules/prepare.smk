@@ -7,13 +7,13 @@ rule prepare:
         R + "/logs/prepare/{dataset}.log",
     benchmark:
         R + "/benchmarks/prepare/{dataset}.tsv"
-    params:
-        section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
-        code=lambda wildcards: code("prepare.py", f"datasets.{CONFIG.datasets[wildcards.dataset].kind}"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        ENVIRONMENT
+    params:
+        section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
+        code=lambda wildcards: code("prepare.py", f"datasets.{CONFIG.datasets[wildcards.dataset].kind}"),
     script:
         "../../scripts/prepare.py"

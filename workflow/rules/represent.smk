@@ -8,6 +8,11 @@ rule represent:
         R + "/logs/represent/{study}/{setting}/{block}.log",
     benchmark:
         R + "/benchmarks/represent/{study}/{setting}/{block}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
         code=lambda wildcards: code(
@@ -15,10 +20,5 @@ rule represent:
             f"models.{setting(wildcards).train.encoder.kind}",
             f"models.{setting(wildcards).train.decoder.kind}",
         ),
-    threads: 1
-    resources:
-        mem_mb=4000,
-    conda:
-        ENVIRONMENT
     script:
         "../../scripts/represent.py"

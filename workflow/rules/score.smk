@@ -10,16 +10,16 @@ rule score:
         R + "/logs/score/{study}/{pairing}.log",
     benchmark:
         R + "/benchmarks/score/{study}/{pairing}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
     params:
         section=lambda wildcards: canonical(
             STUDIES[wildcards.study].settings[paired_settings(wildcards.pairing)[0]].score
         ),
         settings=lambda wildcards: canonical(settings=paired_settings(wildcards.pairing)),
         code=code("score.py"),
-    threads: 1
-    resources:
-        mem_mb=4000,
-    conda:
-        ENVIRONMENT
     script:
         "../../scripts/score.py"

@@ -8,20 +8,18 @@ rule train:
         R + "/logs/train/{study}/{setting}/{block}.log",
     benchmark:
         R + "/benchmarks/train/{study}/{setting}/{block}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
     params:
-        section=lambda wildcards: canonical(
-            train=setting(wildcards).train, n_train=setting(wildcards).data.n_train
-        ),
+        section=lambda wildcards: canonical(train=setting(wildcards).train, n_train=setting(wildcards).data.n_train),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
         code=lambda wildcards: code(
             "train.py",
             f"models.{setting(wildcards).train.encoder.kind}",
             f"models.{setting(wildcards).train.decoder.kind}",
         ),
-    threads: 1
-    resources:
-        mem_mb=4000,
-    conda:
-        ENVIRONMENT
     script:
         "../../scripts/train.py"

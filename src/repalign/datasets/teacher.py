@@ -20,4 +20,4 @@ def sample_labels(f: NDArray[np.floating], g: NDArray[np.floating], rng: np.rand
     """One label a row of f (points x M) from softmax(f g') over the rows of g (classes x M): eq. 1 with all labels."""
     # The largest of logits plus standard Gumbel noise is a draw from their softmax.
     noisy = f.astype(np.float64) @ g.T + rng.gumbel(size=(len(f), len(g)))
-    return np.argmax(noisy, axis=1).astype(np.int64)
+    return np.asarray(np.argmax(noisy, axis=1), dtype=np.int64)

@@ -58,7 +58,7 @@ class ManySeeds:
 
     def initial_weights(self, seeds: Sequence[int]) -> Weights:
         """Untrained weights of these seeds, drawn on the CPU so that they are the same on every device."""
-        weights, _ = stack_module_state([self._initialised(seed) for seed in seeds])  # type: ignore[arg-type]
+        weights, _ = stack_module_state([self._initialised(seed) for seed in seeds])
         return {name: value.detach().to(self.device) for name, value in weights.items()}
 
     def outputs(self, weights: Weights, x: Tensor, *, own_inputs: bool) -> tuple[Tensor, Tensor]:

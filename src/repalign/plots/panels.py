@@ -55,8 +55,8 @@ def overlay(
     for start, end, k in zip(target, mapped, classes, strict=True):
         axes.plot(*zip(start, end, strict=True), color=colours[k], lw=0.4, alpha=0.6, zorder=1, rasterized=True)
     shades = [colours[k] for k in classes]
-    axes.scatter(target[:, 0], target[:, 1], c=shades, s=9, lw=0, zorder=2, rasterized=True)
-    axes.scatter(mapped[:, 0], mapped[:, 1], c="black", s=7, marker="x", lw=0.5, zorder=3, rasterized=True)
+    axes.scatter(target[:, 0], target[:, 1], c=shades, s=10, lw=0, zorder=2, rasterized=True)
+    axes.scatter(mapped[:, 0], mapped[:, 1], c="0.15", s=8, marker="x", lw=0.4, zorder=3, rasterized=True)
 
 
 def sweep(
@@ -65,9 +65,10 @@ def sweep(
     *,
     names: Mapping[str, str],
 ) -> None:
-    """Scores along a swept value: every pair as a small dot, the mean with its interval, the untrained null dashed.
+    """Scores along a swept value: every pair as a small dot, the mean with its interval, and the nulls.
 
-    curves: series -> (pairs with columns value, score; summary with columns value, mean, low, high, null_untrained).
+    curves: series -> (pairs with columns value, score; summary with columns value, mean, low, high, null_untrained,
+    which is drawn dashed, and null_shuffled, dotted).
     Values are equally spaced on the axis, in the order of the summary.
     """
     colours = series_colours(len(curves))
@@ -77,10 +78,10 @@ def sweep(
         x = np.array([place[value] for value in pairs["value"]]) + shift
         jitter = np.random.default_rng(0).uniform(-0.05, 0.05, len(x))
         axes.scatter(x + jitter, pairs["score"], s=7, color=colours[number], alpha=0.45, lw=0, marker=MARKERS[number])
-        x = np.arange(len(summary)) + shift
+        middle = np.arange(len(summary)) + shift
         error = np.abs(np.stack([summary["mean"] - summary["low"], summary["high"] - summary["mean"]]))
         axes.errorbar(
-            x,
+            middle,
             summary["mean"],
             np.nan_to_num(error),
             color=colours[number],
@@ -92,7 +93,8 @@ def sweep(
             capsize=2.5,
             label=names.get(series, series),
         )
-        axes.plot(x, summary["null_untrained"], color=colours[number], ls="--", lw=0.9)
+        axes.plot(middle, summary["null_untrained"], color=colours[number], ls="--", lw=0.9)
+        axes.plot(middle, summary["null_shuffled"], color=colours[number], ls=":", lw=0.9)
     values = next(iter(curves.values()))[1]["value"]
     axes.set_xticks(range(len(values)), [f"{value:,}" if isinstance(value, int) else str(value) for value in values])
     axes.set_xlim(-0.5, len(values) - 0.5)

@@ -70,8 +70,7 @@ def map_from_decoders(g_from: Array, g_to: Array) -> NDArray[np.float64]:
                 f"the {name} decoder's label differences have rank {found.rank} of M = {found.needed} "
                 f"({g.shape[0]} labels): the diversity condition fails and no A follows"
             )
-    solution: NDArray[np.float64] = np.linalg.lstsq(_centred(g_to), _centred(g_from), rcond=None)[0]
-    return solution
+    return np.asarray(np.linalg.lstsq(_centred(g_to), _centred(g_from), rcond=None)[0], dtype=np.float64)
 
 
 def decoder_r2(f_from: Array, g_from: Array, f_to: Array, g_to: Array) -> float:
@@ -121,4 +120,4 @@ def _wide(array: Array) -> NDArray[np.float64]:
 
 
 def _centred(g: Array) -> NDArray[np.float64]:
-    return _wide(g) - _wide(g).mean(axis=0)
+    return np.asarray(_wide(g) - _wide(g).mean(axis=0))

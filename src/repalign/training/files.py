@@ -53,7 +53,8 @@ def read_weights(path: str | Path, step: int, device: torch.device) -> Weights:
     prefix = f"step-{step:07d}/"
     try:
         with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
-            return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (OSError, safetensors.SafetensorError) as error:
         raise StoreError(f"{path}: damaged weights file ({error})") from None
 

@@ -81,7 +81,7 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
             for name, values in record.items():
                 history[name].append(values)
             broken = ~(np.isfinite(record["train_loss"]) & np.isfinite(test_loss) & _finite(weights))
-            for position in np.flatnonzero(broken & (diverged_at < 0)):
+            for position in np.flatnonzero(broken & (diverged_at < 0)).tolist():
                 diverged_at[position] = step
                 logger.warning("seed %d diverged by step %d: its loss or weights are not finite", seeds[position], step)
             logger.info("step %d: mean test loss %.6g, accuracy %.4f", step, test_loss.mean(), test_accuracy.mean())
@@ -89,14 +89,10 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
             kept[step] = {name: value.detach().cpu().clone() for name, value in weights.items()}
         if step < last:
             optimiser.zero_grad()
-            losses.sum().backward()  # seeds share no weight: the gradient of the sum is every seed's own gradient
+            losses.sum().backward()  # type: ignore[no-untyped-call]  # seeds share no weight: the gradient of the sum is every seed's own gradient
             optimiser.step()
-    return Trained(
-        kept,
-        np.array(recorded),
-        *(np.stack(history[name], axis=1) for name in ("train_loss", "test_loss", "test_accuracy")),
-        diverged_at,
-    )
+    recorded_by_seed = {name: np.stack(values, axis=1) for name, values in history.items()}
+    return Trained(weights=kept, steps=np.array(recorded), diverged_at=diverged_at, **recorded_by_seed)
 
 
 def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Optimizer:
@@ -107,7 +103,7 @@ def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Opti
 
 
 def _batches(seeds: Sequence[int], n: int, size: int) -> Iterator[Tensor]:
-    """Indices of batches (seeds x size) without end: each seed its own order in each epoch; a short rest is left out."""
+    """Batch indices (seeds x size) without end: each seed its own order in each epoch; a short rest is left out."""
     rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
     size = min(size, n)
     while True:
@@ -121,15 +117,14 @@ def _evaluate(
     models: ManySeeds, weights: Weights, x: Tensor, y: Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Loss over all labels and accuracy on these points, for each seed."""
-    loss, correct = 0.0, 0.0
+    loss = correct = torch.zeros((), dtype=torch.float64, device=x.device)
     for start in range(0, len(x), EVALUATION_ROWS):
         part = y[start : start + EVALUATION_ROWS]
         f, g = models.outputs(weights, x[start : start + EVALUATION_ROWS], own_inputs=False)
         labels = part.expand(f.shape[0], -1)
         loss = loss + discriminative_loss(f, g, labels).double() * len(part)
         correct = correct + ((f @ g.mT).argmax(dim=2) == labels).double().sum(dim=1)
-    total = torch.as_tensor(loss) / len(x), torch.as_tensor(correct) / len(x)
-    return total[0].cpu().numpy(), total[1].cpu().numpy()
+    return (loss / len(x)).cpu().numpy(), (correct / len(x)).cpu().numpy()
 
 
 @torch.no_grad()

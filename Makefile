@@ -1,0 +1,64 @@
+# Everything starts from here; the environment is made on the first call, in .venv, from requirements.lock.
+PYTHON ?= python3
+CORES ?= all
+# Options for pip, such as the address of another torch build (see the README).
+PIP_OPTIONS ?=
+# Options for snakemake, such as --configfile workflow/presets/smoke.yaml
+OPTIONS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help venv figures smoke paper report test lint format schema gallery lock clean
+
+help: ## This list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+
+venv: $(READY) ## Set up the environment alone
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "repalign needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $(READY)
+
+figures: $(READY) ## Every figure at laptop scale, into results/figures
+	$(BIN)/snakemake --cores $(CORES) $(OPTIONS)
+
+smoke: $(READY) ## The whole pipeline on tiny sizes, into results/smoke
+	$(BIN)/snakemake --cores $(CORES) --configfile workflow/presets/smoke.yaml $(OPTIONS)
+
+paper: $(READY) ## The papers' own sizes (downloads, hours), into results/paper
+	$(BIN)/snakemake --cores $(CORES) --configfile workflow/presets/paper.yaml $(OPTIONS)
+
+report: $(READY) ## One HTML file with every figure and its caption, results/report.html
+	$(BIN)/snakemake --report results/report.html $(OPTIONS)
+
+test: $(READY) ## All tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+format: $(READY) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+schema: $(READY) ## Write the JSON schema of the configuration
+	$(BIN)/python -m repalign.config > workflow/schemas/config.schema.json
+
+gallery: $(READY) ## Copy the figures of results/figures, made smaller, to docs/gallery
+	$(BIN)/python scripts/gallery.py results/figures docs/gallery
+
+lock: $(READY) ## Write the versions of this environment into requirements.lock
+	{ head -n 2 requirements.lock; $(BIN)/pip freeze --all --exclude pip --exclude repalign | sed 's/+[a-z0-9]*$$//'; } > lock.new
+	mv lock.new requirements.lock
+
+clean: ## Remove the environment; results stay
+	rm -rf .venv

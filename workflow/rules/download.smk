@@ -1,10 +1,10 @@
 rule download:
     output:
-        R + "/downloads/{file}",
+        f"{R}/downloads/{{file}}",
     log:
-        R + "/logs/download/{file}.log",
+        f"{R}/logs/download/{{file}}.log",
     benchmark:
-        R + "/benchmarks/download/{file}.tsv"
+        f"{R}/benchmarks/download/{{file}}.tsv"
     localrule: True
     conda:
         ENVIRONMENT

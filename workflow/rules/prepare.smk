@@ -2,11 +2,11 @@ rule prepare:
     input:
         unpack(source_files),
     output:
-        R + "/data/{dataset}.h5",
+        f"{R}/data/{{dataset}}.h5",
     log:
-        R + "/logs/prepare/{dataset}.log",
+        f"{R}/logs/prepare/{{dataset}}.log",
     benchmark:
-        R + "/benchmarks/prepare/{dataset}.tsv"
+        f"{R}/benchmarks/prepare/{{dataset}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

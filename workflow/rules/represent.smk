@@ -1,13 +1,13 @@
 rule represent:
     input:
-        weights=R + "/runs/{study}/{setting}/{block}/weights.safetensors",
+        weights=f"{R}/runs/{{study}}/{{setting}}/{{block}}/weights.safetensors",
         data=setting_data,
     output:
-        R + "/representations/{study}/{setting}/{block}.h5",
+        f"{R}/representations/{{study}}/{{setting}}/{{block}}.h5",
     log:
-        R + "/logs/represent/{study}/{setting}/{block}.log",
+        f"{R}/logs/represent/{{study}}/{{setting}}/{{block}}.log",
     benchmark:
-        R + "/benchmarks/represent/{study}/{setting}/{block}.tsv"
+        f"{R}/benchmarks/represent/{{study}}/{{setting}}/{{block}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

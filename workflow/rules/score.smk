@@ -3,13 +3,13 @@ rule score:
     input:
         unpack(pairing_representations),
     output:
-        pairs=R + "/scores/{study}/{pairing}/pairs.csv",
-        runs=R + "/scores/{study}/{pairing}/runs.csv",
-        summary=R + "/scores/{study}/{pairing}/summary.csv",
+        pairs=f"{R}/scores/{{study}}/{{pairing}}/pairs.csv",
+        runs=f"{R}/scores/{{study}}/{{pairing}}/runs.csv",
+        summary=f"{R}/scores/{{study}}/{{pairing}}/summary.csv",
     log:
-        R + "/logs/score/{study}/{pairing}.log",
+        f"{R}/logs/score/{{study}}/{{pairing}}.log",
     benchmark:
-        R + "/benchmarks/score/{study}/{pairing}.tsv"
+        f"{R}/benchmarks/score/{{study}}/{{pairing}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

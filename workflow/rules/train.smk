@@ -2,12 +2,12 @@ rule train:
     input:
         data=setting_data,
     output:
-        weights=R + "/runs/{study}/{setting}/{block}/weights.safetensors",
-        history=R + "/runs/{study}/{setting}/{block}/history.h5",
+        weights=f"{R}/runs/{{study}}/{{setting}}/{{block}}/weights.safetensors",
+        history=f"{R}/runs/{{study}}/{{setting}}/{{block}}/history.h5",
     log:
-        R + "/logs/train/{study}/{setting}/{block}.log",
+        f"{R}/logs/train/{{study}}/{{setting}}/{{block}}.log",
     benchmark:
-        R + "/benchmarks/train/{study}/{setting}/{block}.tsv"
+        f"{R}/benchmarks/train/{{study}}/{{setting}}/{{block}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

@@ -99,6 +99,8 @@ def draw_panel(axes, files, figure, title):
         limits(axes[3], axes[4], drawn["run b"][shown])
     for axis in axes:
         axis.set(xticks=[], yticks=[])
+        for spine in axis.spines.values():
+            spine.set(visible=True, color="0.8", linewidth=0.6)
     return pd.concat(
         pd.DataFrame(
             {"panel": files["setting"], "series": name, "class": labels[shown], "x": v[shown, 0], "y": v[shown, 1]}
@@ -134,12 +136,6 @@ def read_sweep(starts, measure):
     return curves
 
 
-def in_panel_order(starts, figure):
-    """A sweep's series in the order of the rows above it."""
-    order = [*figure["panels"], *starts]
-    return dict(sorted(starts.items(), key=lambda item: order.index(item[0])))
-
-
 def draw(figure, files):
     """The whole figure. Returns it with the table of what is drawn."""
     rows, sweeps = len(files["panels"]), len(files["sweeps"])
@@ -164,10 +160,13 @@ def draw(figure, files):
         below = axis.get_title()
         axis.set_title(head + (f"\n{below}" if below else ""), size="small")
     if sweeps:
+        started = {start for starts in files["sweeps"].values() for start in starts}
+        order = [name for name in figure["panels"] if name in started]
+        order += sorted(started - set(order))
         lower = parts[1, 0].subplots(1, sweeps, squeeze=False, sharey=True)[0]
         for number, (axis, (name, starts)) in enumerate(zip(lower, files["sweeps"].items(), strict=True)):
-            curves = read_sweep(in_panel_order(starts, figure), figure["measure"])
-            panels.sweep(axis, curves, names=figure["names"])
+            curves = read_sweep(starts, figure["measure"])
+            panels.sweep(axis, curves, names=figure["names"], order=order)
             axis.set_xlabel(figure["sweeps"][name])
             letter(axis, "abcdefgh"[rows + number])
             for series, (pairs, summary) in curves.items():
@@ -176,7 +175,11 @@ def draw(figure, files):
         lower[0].set_ylabel(MEASURE_NAMES[figure["measure"]] + " of $f$")
         lower[-1].plot([], [], color="0.4", ls="--", lw=0.9, label="untrained pairs")
         lower[-1].plot([], [], color="0.4", ls=":", lw=0.9, label="shuffled points")
-        handles, labels = lower[-1].get_legend_handles_labels()
+        entries = {}
+        for axis in lower:
+            entries |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        wanted = [*(figure["names"].get(series, series) for series in order), "untrained pairs", "shuffled points"]
+        handles, labels = [entries[label] for label in wanted], wanted
         parts[1, 0].legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
     return canvas, pd.concat(drawn, ignore_index=True)
 

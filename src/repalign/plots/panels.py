@@ -16,32 +16,30 @@ def class_points(
     points: NDArray[np.floating],
     classes: NDArray[np.int64],
     colours: Sequence[Any],
-    *,
-    marker: str = "o",
-    numbers: bool = True,
 ) -> None:
-    """Points (n x 2) coloured by class, with each class's number at its median, so that colour is not needed."""
+    """Points (n x 2) coloured by class, with each class's number, so that colour is not needed."""
     axes.scatter(
         points[:, 0],
         points[:, 1],
         c=[colours[k] for k in classes],
         s=5,
-        marker=marker,
         lw=0,
         alpha=0.55,
         rasterized=True,
     )
-    if numbers:
-        for k in np.unique(classes):
-            middle = np.median(points[classes == k], axis=0)
-            axes.annotate(
-                str(k),
-                middle,
-                ha="center",
-                va="center",
-                size=5.5,
-                bbox={"fc": "white", "ec": "none", "pad": 0.4, "alpha": 0.75},
-            )
+    centre = np.median(points, axis=0)
+    for k in np.unique(classes):
+        # On a point of the class towards its outer rim: medians of wedges would lie on top of each other.
+        own = points[classes == k]
+        outwards = np.argsort(np.linalg.norm(own - centre, axis=1))
+        axes.annotate(
+            str(k),
+            own[outwards[int(0.8 * (len(own) - 1))]],
+            ha="center",
+            va="center",
+            size=6,
+            bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8},
+        )
 
 
 def overlay(
@@ -64,17 +62,20 @@ def sweep(
     curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
     *,
     names: Mapping[str, str],
+    order: Sequence[str],
 ) -> None:
     """Scores along a swept value: every pair as a small dot, the mean with its interval, and the nulls.
 
     curves: series -> (pairs with columns value, score; summary with columns value, mean, low, high, null_untrained,
     which is drawn dashed, and null_shuffled, dotted).
-    Values are equally spaced on the axis, in the order of the summary.
+    Values are equally spaced on the axis, in the order of the summary. A series has the colour and marker of its place
+    in `order`, so that it looks the same in every panel.
     """
-    colours = series_colours(len(curves))
-    for number, (series, (pairs, summary)) in enumerate(curves.items()):
+    colours = series_colours(len(order))
+    for series, (pairs, summary) in curves.items():
+        number = order.index(series)
         place = {value: position for position, value in enumerate(summary["value"])}
-        shift = 0.16 * (number - (len(curves) - 1) / 2)
+        shift = 0.16 * (number - (len(order) - 1) / 2) if len(curves) > 1 else 0.0
         x = np.array([place[value] for value in pairs["value"]]) + shift
         jitter = np.random.default_rng(0).uniform(-0.05, 0.05, len(x))
         axes.scatter(x + jitter, pairs["score"], s=7, color=colours[number], alpha=0.45, lw=0, marker=MARKERS[number])

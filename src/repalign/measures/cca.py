@@ -55,7 +55,7 @@ def canonical_correlations(x: NDArray[np.floating] | Factor, y: NDArray[np.float
 
 
 def mean_cca(x: NDArray[np.floating] | Factor, y: NDArray[np.floating] | Factor) -> float:
-    """Mean canonical correlation, over min(rank x, rank y) coefficients: the similarity of Roeder et al. (2021), Sec. 5.
+    """Mean of the min(rank x, rank y) canonical correlations: the similarity of Roeder et al. (2021), Sec. 5.
 
     In [0, 1], symmetric, 1 where one side is an affine function of the other.
     """

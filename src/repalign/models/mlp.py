@@ -1,6 +1,7 @@
 """Multi-layer perceptrons."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Mlp(nn.Module):
     def __init__(self, input_dim: int, output_dim: int, depth: int, width: int, activation: str) -> None:
         super().__init__()
         sizes = [input_dim] + [width] * depth
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.output = nn.Linear(sizes[-1], output_dim, bias=False)
         self.activation = ACTIVATIONS[activation]()
 

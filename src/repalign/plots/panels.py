@@ -29,16 +29,15 @@ def class_points(
     )
     centre = np.median(points, axis=0)
     for k in np.unique(classes):
-        # On a point of the class towards its outer rim: medians of wedges would lie on top of each other.
-        own = points[classes == k]
-        outwards = np.argsort(np.linalg.norm(own - centre, axis=1))
+        # A little outside the class's median: the medians of many wedges would touch each other.
+        place = centre + 1.4 * (np.median(points[classes == k], axis=0) - centre)
         axes.annotate(
             str(k),
-            own[outwards[int(0.8 * (len(own) - 1))]],
+            place,
             ha="center",
             va="center",
-            size=6,
-            bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8},
+            size=5.5,
+            bbox={"fc": "white", "ec": "none", "pad": 0.3, "alpha": 0.8},
         )
 
 

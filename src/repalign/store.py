@@ -47,14 +47,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def create(path: str | Path, kind: str, section: str | Mapping[str, Any], **attributes: Any) -> Iterator[h5py.File]:
     """A new HDF5 file of this kind; it appears under its name when the block ends."""
-    with replacing(path) as temporary:
-        with h5py.File(temporary, "w", libver="v110") as file:
-            file.attrs["kind"] = kind
-            file.attrs["version"] = __version__
-            file.attrs["section"] = section if isinstance(section, str) else json.dumps(section, sort_keys=True)
-            for name, value in attributes.items():
-                file.attrs[name] = value
-            yield file
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+        file.attrs["kind"] = kind
+        file.attrs["version"] = __version__
+        file.attrs["section"] = section if isinstance(section, str) else json.dumps(section, sort_keys=True)
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        yield file
 
 
 def dataset(

@@ -1,0 +1,508 @@
+"""The configuration: what is accepted, what it expands to, and one line for each thing that is wrong."""
+
+import copy
+import json
+from collections.abc import Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from repalign.config import (
+    AngularClasses,
+    Config,
+    Data,
+    Expansion,
+    LabelMlp,
+    LabelTable,
+    Seeds,
+    Setting,
+    Study,
+    Train,
+    canonical,
+    load,
+    schema,
+)
+from repalign.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
+BASE = yaml.safe_load("""
+download:
+  files:
+    x: {urls: [u], md5: abababababababababababababababab}
+    y: {urls: [u], md5: abababababababababababababababab}
+datasets:
+  d: {kind: angular_classes, n_train: 100}
+  other: {kind: digits}
+studies:
+  s:
+    data: {dataset: d}
+    settings: {a: {}}
+  t:
+    data: {dataset: other}
+figures:
+  f: {plot: roeder2021_fig2, study: s, panels: [a]}
+  g: {plot: roeder2021_fig2, study: s, panels: [a]}
+""")
+
+
+def overlaid(*overlays: str | dict[str, Any], base: dict[str, Any] = BASE) -> dict[str, Any]:
+    """`base` with overlays (dictionaries or YAML), laid on as Snakemake does with --configfile."""
+    raw = copy.deepcopy(base)
+    for overlay in overlays:
+        update_config(raw, yaml.safe_load(overlay) if isinstance(overlay, str) else overlay)
+    return raw
+
+
+def study(text: str) -> Expansion:
+    """The settings of a study on the data set `d`."""
+    return load(overlaid({"studies": {"s": yaml.safe_load(text)}}))[1]["s"]
+
+
+def at(section: Any, key: str) -> Any:
+    return reduce(getattr, key.split("."), section)
+
+
+# --- the repository's own -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS], ids=lambda preset: preset.name if preset else "config.yaml")
+def test_the_repositorys_configuration_expands(preset: Path | None) -> None:
+    raw = overlaid(*([preset.read_text()] if preset else []), base=yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config, studies = load(raw)
+    assert config.figures
+    assert studies.keys() == config.studies.keys() >= {"angular", "digits"}
+    for name, expansion in studies.items():
+        assert expansion.settings.keys() >= config.studies[name].settings.keys()
+        for sweep, starts in expansion.sweeps.items():
+            over = config.studies[name].sweeps[sweep].over
+            for start, made in starts.items():
+                for value, setting in made.items():
+                    swept = expansion.settings[setting].model_dump()
+                    for key in [over] if isinstance(over, str) else over:
+                        *parents, last = key.split(".")
+                        own = reduce(dict.__getitem__, parents, swept)
+                        assert own[last] == value
+                        own[last] = at(expansion.settings[start], key)
+                    assert swept == expansion.settings[start].model_dump()
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def test_settings_override_single_values() -> None:
+    settings = study("""
+        train: {steps: 10, checkpoints: [1, 2], candidates: 4, encoder: {width: 8, depth: 1}}
+        settings:
+          a: {}
+          narrow: {train: {encoder: {width: 2}}}
+          fewer: {train: {checkpoints: [5]}}
+          all_labels: {train: {candidates: null}}
+          more: {seeds: {count: 7}, score: {folds: 3}, represent: {probes: 9}, data: {n_train: 50}}
+    """).settings
+    base = Train.model_validate(
+        {"steps": 10, "checkpoints": [1, 2], "candidates": 4, "encoder": {"width": 8, "depth": 1}}
+    )
+    assert settings["a"] == Setting(data=Data(dataset="d"), train=base)
+    for name, train in {
+        "narrow": {"encoder": base.encoder.model_copy(update={"width": 2})},
+        "fewer": {"checkpoints": [5]},
+        "all_labels": {"candidates": None},
+    }.items():
+        assert settings[name] == settings["a"].model_copy(update={"train": base.model_copy(update=train)}), name
+    assert settings["more"].train == base
+    for key, value in {
+        "seeds.count": 7,
+        "seeds.block": 5,
+        "score.folds": 3,
+        "represent.probes": 9,
+        "data.n_train": 50,
+    }.items():
+        assert at(settings["more"], key) == value
+    assert settings["more"].data.dataset == "d"
+
+
+def test_a_study_without_settings_has_one() -> None:
+    assert list(load(overlaid())[1]["t"].settings) == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("own", "override", "expected"),
+    [
+        ({"kind": "label_mlp", "width": 8}, {"kind": "label_table"}, LabelTable()),
+        ({"kind": "label_table"}, {"kind": "label_mlp", "width": 5}, LabelMlp(width=5)),
+        ({"kind": "label_mlp", "width": 8, "depth": 1}, {"kind": "label_mlp", "width": 5}, LabelMlp(width=5, depth=1)),
+        ({"kind": "label_mlp", "width": 8, "depth": 1}, {"width": 5}, LabelMlp(width=5, depth=1)),
+        ({"kind": "label_mlp", "width": 8}, {}, LabelMlp(width=8)),
+    ],
+)
+def test_a_section_of_another_kind_replaces_the_section(own: dict, override: dict, expected: Any) -> None:
+    made = study(json.dumps({"train": {"decoder": own}, "settings": {"a": {"train": {"decoder": override}}}}))
+    assert made.settings["a"].train.decoder == expected
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_over_one_key() -> None:
+    made = study(
+        """
+        settings: {a: {score: {folds: 3}}}
+        sweeps: {rate: {of: [a], over: train.optimiser.learning_rate, values: [0.01, 0.5]}}
+        """
+    )
+    assert made.sweeps == {"rate": {"a": {0.01: "a-rate-0.01", 0.5: "a-rate-0.5"}}}
+    assert list(made.settings) == ["a", "a-rate-0.01", "a-rate-0.5"]
+    assert [made.settings[name].train.optimiser.learning_rate for name in made.settings] == [1e-3, 0.01, 0.5]
+    assert [made.settings[name].score.folds for name in made.settings] == [3, 3, 3]
+
+
+def test_a_sweep_over_several_keys_gives_them_the_same_value() -> None:
+    made = study(
+        "{settings: {a: {}}, sweeps: {width: {of: [a], over: [train.encoder.width, train.decoder.width], values: [3]}}}"
+    )
+    assert made.settings["a-width-3"].train == Train.model_validate(
+        {"encoder": {"width": 3}, "decoder": {"kind": "label_mlp", "width": 3}}
+    )
+
+
+def test_a_sweep_over_the_kind_replaces_the_section() -> None:
+    made = study(
+        "{settings: {a: {}}, sweeps: {g: {of: [a], over: train.decoder.kind, values: [label_table, label_mlp]}}}"
+    )
+    assert made.sweeps["g"]["a"] == {"label_table": "a-g-label_table", "label_mlp": "a"}
+    assert made.settings["a-g-label_table"].train.decoder == LabelTable()
+
+
+def test_a_value_that_a_setting_has_already_is_that_setting() -> None:
+    made = study("""
+        settings: {a: {}, short: {train: {steps: 10}}}
+        sweeps:
+          steps: {of: [a, short], over: train.steps, values: [10, 20, 5000]}
+          again: {of: [short], over: train.steps, values: [20]}
+    """)
+    assert made.sweeps == {
+        "steps": {
+            "a": {10: "short", 20: "a-steps-20", 5000: "a"},
+            "short": {10: "short", 20: "a-steps-20", 5000: "a"},
+        },
+        "again": {"short": {20: "a-steps-20"}},
+    }
+    assert list(made.settings) == ["a", "short", "a-steps-20"]
+
+
+def test_across_may_name_a_setting_that_a_sweep_made() -> None:
+    text = "{settings: {a: {}}, sweeps: {w: {of: [a], over: train.encoder.width, values: [3]}}, across: [[a, a-w-3]]}"
+    assert list(study(text).settings) == ["a", "a-w-3"]
+
+
+# --- seeds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "block", "expected"),
+    [
+        (0, 5, 5, {"seeds-000-004": [0, 1, 2, 3, 4]}),
+        (0, 5, 2, {"seeds-000-001": [0, 1], "seeds-002-003": [2, 3], "seeds-004-004": [4]}),
+        (7, 3, 20, {"seeds-007-009": [7, 8, 9]}),
+        (998, 4, 2, {"seeds-998-999": [998, 999], "seeds-1000-1001": [1000, 1001]}),
+    ],
+)
+def test_seed_blocks(first: int, count: int, block: int, expected: dict[str, list[int]]) -> None:
+    assert Seeds(first=first, count=count, block=block).blocks() == expected
+
+
+def test_more_seeds_leave_the_full_blocks_as_they_were() -> None:
+    few, many = Seeds(count=4, block=2).blocks(), Seeds(count=7, block=2).blocks()
+    assert list(many.items())[: len(few)] == list(few.items())
+
+
+# --- entries set to null --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overlay", "place", "left"),
+    [
+        ("datasets: {other: null}\nstudies: {t: null}", "datasets", ["d"]),
+        ("studies: {t: null}", "studies", ["s"]),
+        ("figures: {f: null}", "figures", ["g"]),
+        ("download: {files: {x: null}}", "download.files", ["y"]),
+    ],
+)
+def test_null_entries_are_left_out(overlay: str, place: str, left: list[str]) -> None:
+    assert list(at(load(overlaid(overlay))[0], place)) == left
+
+
+def test_null_settings_and_sweeps_are_left_out() -> None:
+    text = "sweeps: {w: {of: [a], over: train.steps, values: [3]}, v: {of: [a], over: train.steps, values: [4]}}"
+    overlay = "{settings: {a: {}, b: {train: {steps: 9}}}, " + text + "}"
+    raw = overlaid(
+        {"studies": {"s": yaml.safe_load(overlay)}}, "studies: {s: {settings: {b: null}, sweeps: {w: null}}}"
+    )
+    before = copy.deepcopy(raw)
+    made = load(raw)[1]["s"]
+    assert list(made.settings) == ["a", "a-v-4"]
+    assert list(made.sweeps) == ["v"]
+    assert raw == before, "what was given is not changed"
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+BAD = [
+    # unknown keys, at each level
+    ("resluts: x", "config: unknown key 'resluts'", "did you mean 'results'?"),
+    ("zzz: x", "config: unknown key 'zzz'", "valid keys: results, download, datasets, studies, figures"),
+    ("download: {mirrors: x}", "download: unknown key 'mirrors'", "did you mean 'mirror'?"),
+    ("datasets: {d: {sgima: 2}}", "datasets.d", "unknown key 'sgima'; did you mean 'sigma'?"),
+    ("studies: {s: {trian: {}}}", "studies.s: unknown key 'trian'", "did you mean 'train'?"),
+    ("studies: {s: {data: {ntrain: 3}}}", "studies.s.data: unknown key 'ntrain'", "did you mean 'n_train'?"),
+    ("studies: {s: {train: {stpes: 3}}}", "studies.s.train: unknown key 'stpes'", "did you mean 'steps'?"),
+    ("studies: {s: {train: {encoder: {widht: 3}}}}", "studies.s.train.encoder", "did you mean 'width'?"),
+    ("studies: {s: {settings: {a: {trian: {}}}}}", "studies.s.settings.a: unknown", "did you mean 'train'?"),
+    ("studies: {s: {settings: {a: {train: {encoder: {widht: 3}}}}}}", "studies.s.settings.a.train.encoder", "'width'?"),
+    ("studies: {s: {score: {mesures: []}}}", "studies.s.score: unknown key 'mesures'", "did you mean 'measures'?"),
+    ("figures: {f: {panel: [a]}}", "figures.f", "unknown key 'panel'; did you mean 'panels'?"),
+    # wrong types and ranges
+    ("studies: {s: {train: {steps: many}}}", "studies.s.train.steps", "valid integer"),
+    ("studies: {s: {settings: {a: {train: {steps: many}}}}}", "studies.s.settings.a.train.steps", "valid integer"),
+    ("studies: {s: {settings: {a: {train: {steps: null}}}}}", "studies.s.settings.a.train.steps", "valid integer"),
+    ("studies: {s: {settings: {a: {train: {device: gpu}}}}}", "studies.s.settings.a.train.device", "auto|cpu|cuda"),
+    ("studies: {s: {train: {optimiser: {learning_rate: .nan}}}}", "studies.s.train.optimiser.learning_rate", "finite"),
+    ("datasets: {d: 3}", "datasets.d", "valid dictionary"),
+    ("datasets: {d: {kind: moons}}", "datasets.d", "'angular_classes', 'digits', 'mnist'"),
+    ("studies: {s: {score: {measures: [cka]}}}", "studies.s.score.measures.0", "'mean_cca', 'linear_r2'"),
+    ("studies: {s: {seeds: {count: 0}}}", "studies.s.seeds.count", "greater than or equal to 1"),
+    ("studies: {s: {seeds: {block: 0}}}", "studies.s.seeds.block", "greater than or equal to 1"),
+    ("studies: {s: {seeds: {first: -1}}}", "studies.s.seeds.first", "greater than or equal to 0"),
+    # names
+    ("studies: {s: {settings: {b--c: {}}}}", "studies.s.settings.b--c", "String should match pattern"),
+    ("studies: {s: {settings: {b/c: {}}}}", "studies.s.settings.b/c", "String should match pattern"),
+    (
+        "studies: {s: {sweeps: {w: {of: [a], over: train.device, values: ['cuda:0']}}}}",
+        "studies.s.sweeps.w.values: 'cuda:0'",
+        "file name",
+    ),
+    # references
+    ("studies: {s: {data: {dataset: moons}}}", "studies.s (setting 'a'): data.dataset", "data sets: d, other"),
+    (
+        "studies: {s: {represent: {layers: [hidden_4]}}}",
+        "studies.s (setting 'a'): represent.layers",
+        "hidden_3, output",
+    ),
+    ("studies: {s: {represent: {steps: [3]}}}", "studies.s (setting 'a'): represent.steps", "saved: [0, 5000]"),
+    (
+        "studies: {s: {sweeps: {w: {of: [z], over: train.steps, values: [3]}}}}",
+        "studies.s.sweeps.w.of: no setting 'z'",
+        "settings: a",
+    ),
+    (
+        "studies: {s: {sweeps: {w: {of: [a], over: train.encodr.width, values: [3]}}}}",
+        "studies.s.sweeps.w (3).train: unknown key 'encodr'",
+        "did you mean 'encoder'?",
+    ),
+    (
+        "studies: {s: {sweeps: {w: {of: [a], over: train.steps, values: [many]}}}}",
+        "studies.s.sweeps.w (many).train.steps",
+        "valid integer",
+    ),
+    ("studies: {s: {across: [[a, z]]}}", "studies.s.across.0: no setting 'z'", "settings: a"),
+    ("studies: {s: {across: [[a, a]]}}", "studies.s.across.0: 'a' twice", "always scored"),
+    (
+        "studies: {s: {settings: {b: {data: {dataset: other}}}, across: [[a, b]]}}",
+        "studies.s.across.0: a and b",
+        "probe set",
+    ),
+    (
+        "studies: {s: {settings: {b: {represent: {probes: 5}}}, across: [[a, b]]}}",
+        "studies.s.across.0: a and b",
+        "represent.probes",
+    ),
+    ("figures: {f: {study: z}}", "figures.f", "no study 'z'; studies: s, t"),
+    ("figures: {h: {plot: roeder2021_theorem, studies: {z: Z}}}", "figures.h.studies: no study 'z'", "studies: s, t"),
+    ("figures: {f: {panels: [z]}}", "figures.f.panels: no setting 'z'", "in s: a"),
+    ("figures: {f: {sweeps: {z: Z}}}", "figures.f.sweeps: no sweep 'z'", "in s:"),
+    ("figures: {f: {seeds: [0, 7]}}", "figures.f.seeds", "a has no seed 7"),
+    (
+        "{studies: {s: {score: {measures: [linear_r2]}}}, figures: {g: null}}",
+        "figures.f.measure",
+        "a does not score mean_cca",
+    ),
+    # what cannot be computed
+    ("studies: {s: {train: {output_dim: 18}}}", "studies.s (setting 'a'): train.output_dim: M = 18", "K - 1 = 17"),
+    ("studies: {t: {train: {output_dim: 10}}}", "studies.t (setting 'default'): train.output_dim", "K - 1 = 9"),
+    ("studies: {s: {train: {candidates: 19}}}", "studies.s (setting 'a'): train.candidates", "19 of 18 labels"),
+    (
+        "studies: {s: {train: {checkpoints: [6000]}}}",
+        "studies.s (setting 'a'): train.checkpoints: step 6000",
+        "the last, 5000",
+    ),
+    ("studies: {s: {data: {n_train: 101}}}", "studies.s (setting 'a'): data.n_train: 101", "data set of 100"),
+    # downloads
+    (
+        "datasets: {m: {kind: mnist, train_images: x, train_labels: y, test_images: x, test_labels: z}}",
+        "datasets.m: 'z'",
+        "download.files",
+    ),
+    ("download: {files: {z: {urls: [u]}}}", "download.files.z", "sha256 or md5"),
+    ("download: {files: {x: {md5: abc}}}", "download.files.x.md5", "[0-9a-f]{32}"),
+    ("download: {files: {x: {urls: []}}}", "download.files.x.urls", "at least 1 item"),
+]
+
+
+@pytest.mark.parametrize(("overlay", "place", "expected"), BAD, ids=[overlay for overlay, _, _ in BAD])
+def test_one_line_names_the_place_and_what_is_expected(overlay: str, place: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(overlaid(overlay))
+    message = str(caught.value)
+    assert message.startswith(place)
+    assert expected in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "studies: {s: {train: {output_dim: 17}}}",
+        "studies: {s: {train: {output_dim: 18}, score: {measures: [mean_cca, linear_r2]}}}",
+        "studies: {s: {train: {candidates: 18}}}",
+        "studies: {s: {train: {checkpoints: [5000]}, represent: {steps: [0, 5000]}}}",
+        "studies: {s: {data: {n_train: 100}}}",
+        "studies: {s: {represent: {layers: [hidden_1, hidden_3, output]}}}",
+        "datasets: {m: {kind: mnist, train_images: x, train_labels: y, test_images: x, test_labels: y}}",
+        "{studies: {s: {seeds: {first: 6, count: 2}}}, figures: {f: {seeds: [6, 7]}, g: null}}",
+    ],
+)
+def test_the_last_value_that_is_possible_is_accepted(overlay: str) -> None:
+    load(overlaid(overlay))
+
+
+@pytest.mark.parametrize(
+    ("overlay", "places"),
+    [
+        ("{resluts: x, studies: {s: {seeds: {count: 0}}}}", ["config"]),
+        (
+            "studies: {s: {seeds: {count: 0, block: 0}}, t: {trian: {}}}",
+            ["studies.s.seeds.count", "studies.s.seeds.block", "studies.t"],
+        ),
+        (
+            "studies: {s: {train: {candidates: 19, output_dim: 18}}, t: {across: [[default, default]]}}",
+            ["studies.t.across.0", "studies.s (setting 'a')", "studies.s (setting 'a')"],
+        ),
+    ],
+)
+def test_several_problems_have_a_line_each(overlay: str, places: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(overlaid(overlay))
+    assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == places
+
+
+# --- the string that a rule is given ----------------------------------------------------------------------------------
+
+
+def test_canonical_does_not_depend_on_the_order_of_keys() -> None:
+    one, other = ({"steps": 3, "encoder": {"width": 2, "depth": 1}}, {"encoder": {"depth": 1, "width": 2}, "steps": 3})
+    assert canonical(Train.model_validate(one)) == canonical(Train.model_validate(other))
+    assert (
+        canonical(one) == canonical(other) == canonical(**other) == '{"encoder": {"depth": 1, "width": 2}, "steps": 3}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "expected"),
+    [
+        ([], {"a": None}, {}),
+        ([Data(dataset="d")], {}, {"dataset": "d"}),
+        ([{"b": 1}, {"c": [2]}], {"a": True}, {"a": True, "b": 1, "c": [2]}),
+        ([], {"data": Data(dataset="d", n_train=3), "n": None}, {"data": {"dataset": "d", "n_train": 3}}),
+    ],
+)
+def test_canonical_leaves_out_what_is_none(given: list[Any], named: dict[str, Any], expected: Any) -> None:
+    assert json.loads(canonical(*given, **named)) == expected
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        Train(),
+        Train.model_validate(
+            {"candidates": 3, "decoder": {"kind": "label_table"}, "optimiser": {"learning_rate": 0.1}}
+        ),
+        AngularClasses(kind="angular_classes", sigma=1.5),
+        Seeds(first=3),
+    ],
+    ids=lambda section: type(section).__name__,
+)
+def test_canonical_round_trip(section: Any) -> None:
+    text = canonical(section)
+    assert type(section).model_validate_json(text) == section
+    assert canonical(json.loads(text)) == text
+    assert canonical(**json.loads(text)) == text
+
+
+def test_canonical_of_a_default_that_is_spelled_out_is_the_same_and_of_another_value_is_not() -> None:
+    assert canonical(Train(steps=5_000)) == canonical(Train())
+    assert canonical(Train(steps=5_001)) != canonical(Train())
+
+
+# --- the JSON schema ------------------------------------------------------------------------------------------------
+
+
+def objects(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if node.get("type") == "object":
+            yield place, node
+        for key, child in node.items():
+            yield from objects(child, f"{place}/{key}")
+    elif isinstance(node, list):
+        for number, child in enumerate(node):
+            yield from objects(child, f"{place}/{number}")
+
+
+def test_the_schema_is_valid_and_closed() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    found = dict(objects(schema()))
+    assert {"", "/$defs/Study", "/$defs/SettingOverride", "/properties/datasets"} <= found.keys()
+    for place, node in found.items():
+        values = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+        is_map = "properties" not in node and any(isinstance(value, dict) and value for value in values)
+        assert node.get("additionalProperties") is False or is_map, place
+
+
+def test_the_schema_accepts_config_yaml() -> None:
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert [error.message for error in jsonschema.Draft202012Validator(schema()).iter_errors(raw)] == []
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "resluts: x",
+        "datasets: {d: {sgima: 2}}",
+        "studies: {s: {train: {steps: many}}}",
+        "studies: {s: {settings: {a: {train: {encoder: {widht: 3}}}}}}",
+        "studies: {s: {seeds: {count: 0}}}",
+        "figures: {f: {panel: [a]}}",
+    ],
+)
+def test_the_schema_refuses_what_load_refuses(overlay: str) -> None:
+    validator = jsonschema.Draft202012Validator(schema())
+    assert validator.is_valid(overlaid())
+    assert not validator.is_valid(overlaid(overlay))
+
+
+def test_the_schema_names_every_key() -> None:
+    definitions = schema()["$defs"]
+    assert schema()["properties"].keys() == Config.model_fields.keys()
+    assert definitions["Study"]["properties"].keys() == Study.model_fields.keys()
+    assert definitions["TrainOverride"]["properties"].keys() == Train.model_fields.keys()
+
+
+def test_the_schema_file_is_current() -> None:
+    """Made with `python -m repalign.config > workflow/schemas/config.schema.json`."""
+    written = (ROOT / "workflow/schemas/config.schema.json").read_text(encoding="utf-8")
+    assert written == json.dumps(schema(), indent=2, sort_keys=True) + "\n"

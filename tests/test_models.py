@@ -1,0 +1,109 @@
+"""Encoders and decoders by hand, and many seeds at once against each seed's model alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from repalign.config import Train
+from repalign.models import label_mlp, label_table, mlp
+from repalign.models.discriminative import ManySeeds, build
+
+CPU = torch.device("cpu")
+BY_HAND = {
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
+    "identity": lambda x: x,
+}
+
+
+def section(**given):
+    return Train(**given).model_dump()
+
+
+def test_every_activation_is_tested():
+    assert set(BY_HAND) == set(mlp.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("activation", BY_HAND)
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_encoder_layers_by_hand(depth, activation):
+    torch.manual_seed(0)
+    encoder = mlp.build({"depth": depth, "width": 7, "activation": activation}, 4, 2)
+    x = 2 * torch.randn(30, 4)
+    found = {name: values.detach().numpy() for name, values in encoder.layers(x).items()}
+    assert list(found) == [f"hidden_{layer}" for layer in range(1, depth + 1)] + ["output"]
+    weights = {name: value.numpy().astype(np.float64) for name, value in encoder.state_dict().items()}
+    assert "output.bias" not in weights
+    h = x.numpy().astype(np.float64)
+    for layer in range(depth):
+        h = BY_HAND[activation](h @ weights[f"hidden.{layer}.weight"].T + weights[f"hidden.{layer}.bias"])
+        np.testing.assert_allclose(found[f"hidden_{layer + 1}"], h, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["output"], h @ weights["output.weight"].T, rtol=1e-4, atol=1e-6)
+    assert torch.equal(encoder(x), encoder.layers(x)["output"])
+
+
+def test_label_table_is_initialised_as_the_last_layer_of_a_classifier():
+    torch.manual_seed(0)
+    table = label_table.build({}, 10, 3)
+    torch.manual_seed(0)
+    torch.testing.assert_close(table(), nn.Linear(3, 10, bias=False).weight)
+    wide = label_table.build({}, 2000, 4)().detach()
+    assert 0.49 < wide.max() <= 0.5
+    assert -0.5 <= wide.min() < -0.49
+
+
+def test_label_mlp_of_depth_0_is_a_matrix_with_a_column_for_each_label():
+    decoder = label_mlp.build({"depth": 0, "width": 5, "activation": "relu"}, 6, 3)
+    assert torch.equal(decoder(), decoder.network.output.weight.T)
+
+
+def test_label_mlp_is_its_network_on_one_hot_labels():
+    decoder = label_mlp.build({"depth": 2, "width": 5, "activation": "tanh"}, 6, 3)
+    for label in range(6):
+        one_hot = torch.zeros(6)
+        one_hot[label] = 1
+        torch.testing.assert_close(decoder()[label], decoder.network(one_hot))
+    assert all(name.startswith("network.") for name in decoder.state_dict())  # the one-hot labels are not saved
+
+
+@pytest.mark.parametrize("decoder", ["label_table", "label_mlp"])
+@pytest.mark.parametrize("depth", [0, 2])
+@torch.no_grad()
+def test_many_seeds_equal_each_model_alone(depth, decoder):
+    train = section(encoder={"depth": depth, "width": 9}, decoder={"kind": decoder}, output_dim=3)
+    seeds, x = [4, 0, 11], torch.randn(3, 20, 5, generator=torch.Generator().manual_seed(0))
+    models = ManySeeds(train, 5, 8, CPU)
+    weights = models.initial_weights(seeds)
+    own_f, own_g = models.outputs(weights, x, own_inputs=True)
+    f, g = models.outputs(weights, x[0], own_inputs=False)
+    layers, layers_g = models.layers(weights, x[0])
+    assert own_f.shape == f.shape == (3, 20, 3)
+    assert g.shape == (3, 8, 3)
+    for position, seed in enumerate(seeds):
+        torch.manual_seed(seed)
+        alone = build(train, 5, 8)
+        for name, value in alone.named_parameters():
+            assert torch.equal(weights[name][position], value)
+        torch.testing.assert_close((own_f[position], own_g[position]), alone(x[position]))
+        torch.testing.assert_close((f[position], g[position]), alone(x[0]))
+        torch.testing.assert_close(
+            ({name: value[position] for name, value in layers.items()}, layers_g[position]), alone.layers(x[0])
+        )
+    assert set(weights) == set(dict(alone.named_parameters()))
+
+
+def test_initial_weights_depend_on_the_seed_alone_and_leave_the_global_generator():
+    models = ManySeeds(section(), 5, 8, CPU)
+    torch.manual_seed(1)
+    together = models.initial_weights([3, 4])
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    alone = models.initial_weights([4])
+    assert torch.equal(torch.get_rng_state(), before)
+    for name in alone:
+        assert torch.equal(alone[name][0], together[name][1])
+        assert not torch.equal(together[name][0], together[name][1])

@@ -1,0 +1,488 @@
+"""The pipeline as a whole, in real Snakemake runs: exact caching, determinism, recovery from being killed."""
+
+import copy
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import SMOKE, overlay
+from pipeline import ROOT, command, copy_project, planned, results, snakemake, write_yaml
+
+OVERLAYS = [SMOKE, "overlay.yaml"]
+ANGULAR = ["teacher", "hard_modulo_pi", "hard", "teacher-n_train-500", "teacher-width-8"]
+DIGITS = [
+    "real",
+    "teacher",
+    "real-n_train-450",
+    "real-width-8",
+    "real-output_dim-9",
+]
+BLOCKS = {"angular": ["seeds-000-001", "seeds-002-002"], "digits": ["seeds-000-002"], "small_mnist": ["seeds-000-002"]}
+SETTINGS = {"angular": ANGULAR, "digits": DIGITS, "small_mnist": ["default"]}
+ACROSS = {"teacher--teacher-width-8"}
+FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
+FIGURES = {FIG2, FIG2_DIGITS, THEOREM}
+FIGURES_OF = {"angular": {FIG2, THEOREM}, "digits": {FIG2_DIGITS, THEOREM}, "small_mnist": set()}
+DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
+DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher", "small_mnist"}
+PREPARED = {f"prepare {name}" for name in DATASETS}
+
+
+def jobs_of(rule: str, study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
+    names = SETTINGS[study] if settings is None else settings
+    return {f"{rule} {study}/{name}/{block}" for name in names for block in blocks or BLOCKS[study]}
+
+
+def scores(study: str, settings: list[str] | None = None) -> set[str]:
+    names = set(SETTINGS[study] if settings is None else settings)
+    names |= {pair for pair in ACROSS if study == "angular" and names & set(pair.split("--"))}
+    return {f"score {study}/{name}" for name in names}
+
+
+def chain(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
+    """Training and what follows."""
+    return jobs_of("train", study, settings, blocks) | from_represent(study, settings, blocks)
+
+
+def from_represent(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
+    return jobs_of("represent", study, settings, blocks) | scores(study, settings) | FIGURES_OF[study]
+
+
+ALL_CHAINS = set().union(*(chain(study) for study in SETTINGS))
+EVERYTHING = DOWNLOADS | PREPARED | ALL_CHAINS
+ALL_SCORES = set().union(*(scores(study) for study in SETTINGS))
+ALL_REPRESENT = set().union(*(from_represent(study) for study in SETTINGS))
+
+
+@dataclass
+class Change:
+    """One thing that is changed, and the exact jobs that follow from it."""
+
+    name: str
+    expected: set[str]
+    edit: tuple[str, str, str] | None = None
+    """File, old text, new text."""
+    config: Callable[[dict], None] | None = None
+    """What is done to the overlay."""
+    act: Callable[[Path], None] | None = None
+    """Anything else; `undo` puts it back."""
+    undo: Callable[[Path], None] | None = None
+
+
+def put(*keys: str, value: object) -> Callable[[dict], None]:
+    def change(config: dict) -> None:
+        for key in keys[:-1]:
+            config = config.setdefault(key, {})
+        config[keys[-1]] = value
+
+    return change
+
+
+def touch_everything(folder: Path) -> None:
+    paths = [path for path in folder.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+    random.Random(0).shuffle(paths)
+    now = time.time()
+    for position, path in enumerate(paths):
+        os.utime(path, (now + 0.001 * position, now + 0.001 * position))
+
+
+def hide(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).rename(folder / f"{name}.hidden")
+
+
+def show(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / f"{name}.hidden").rename(folder / name)
+
+
+def reverse_keys(config: dict) -> None:
+    for key in list(config):
+        value = config.pop(key)
+        if isinstance(value, dict):
+            reverse_keys(value)
+        config[key] = value
+    for key in reversed(list(config)):
+        config[key] = config.pop(key)
+
+
+def move_the_mirror(config: dict) -> None:
+    config["download"]["mirror"] = "http://127.0.0.1:9/elsewhere"
+
+
+R = "results/smoke"
+LIB = "src/repalign"
+CHANGES = [
+    # --- nothing follows
+    Change("a comment", set(), edit=(f"{LIB}/measures/cca.py", "def mean_cca", "# a comment\ndef mean_cca")),
+    Change("a docstring", set(), edit=(f"{LIB}/store.py", '"""Result files:', '"""The result files:')),
+    Change("a script's docstring", set(), edit=("scripts/train.py", '"""Stage train', '"""The stage train')),
+    Change("the version", set(), edit=(f"{LIB}/__init__.py", '__version__ = "0.1', '__version__ = "9.1')),
+    Change(
+        "the config models",
+        set(),
+        edit=(f"{LIB}/config.py", "    timeout: Positive = 30.0", "    timeout: Positive = 31.0"),
+    ),
+    Change("every file touched", set(), act=touch_everything),
+    Change("sections in another order", set(), config=reverse_keys),
+    Change("the mirror", set(), config=move_the_mirror),
+    Change("a study no figure asks for, switched off", set(), config=put("studies", "small_mnist", value=None)),
+    # --- one key of each section
+    Change(
+        "a file's addresses",
+        {"download small/t10k-labels.gz", "prepare small_mnist"} | chain("small_mnist"),
+        config=put("download", "files", "small/t10k-labels.gz", "urls", value=["http://127.0.0.1:9/b.gz"]),
+    ),
+    Change(
+        "a data set's key",
+        {"prepare digits_teacher"} | chain("digits", ["teacher"]),
+        config=put("datasets", "digits_teacher", "teacher_scale", value=3.0),
+    ),
+    Change("a train key", chain("digits"), config=put("studies", "digits", "train", "steps", value=61)),
+    Change(
+        "a train key of one setting",
+        chain("angular", ["hard"]),
+        config=put("studies", "angular", "settings", "hard", "train", value={"batch_size": 32}),
+    ),
+    Change(
+        "a represent key",
+        from_represent("angular"),
+        config=put("studies", "angular", "represent", value={"layers": ["hidden_3", "output"]}),
+    ),
+    Change(
+        "a score key",
+        scores("angular") | FIGURES_OF["angular"],
+        config=put("studies", "angular", "score", "shuffles", value=5),
+    ),
+    Change("a figure's colours", {FIG2}, config=put("figures", "roeder2021_fig2", "palette", value="viridis")),
+    # --- seeds and settings
+    Change(
+        "an added seed",
+        chain("angular", blocks=["seeds-002-003"]),
+        config=put("studies", "angular", "seeds", value={"count": 4, "block": 2}),
+    ),
+    Change(
+        "an added setting",
+        {f"{rule} digits/sgd/seeds-000-002" for rule in ("train", "represent")} | {"score digits/sgd", THEOREM},
+        config=put("studies", "digits", "settings", "sgd", value={"train": {"optimiser": {"kind": "sgd"}}}),
+    ),
+    Change(
+        "an added value of a sweep",
+        {f"{rule} digits/real-width-16/seeds-000-002" for rule in ("train", "represent")}
+        | {"score digits/real-width-16", FIG2_DIGITS, THEOREM},
+        config=put("studies", "digits", "sweeps", "width", value={"of": ["real"], "values": [8, 16, 64]}),
+    ),
+    # --- one line of code
+    Change(
+        "a line of a measure",
+        ALL_SCORES | FIGURES,
+        edit=(f"{LIB}/measures/cca.py", "np.clip(np.linalg", "1.0 * np.clip(np.linalg"),
+    ),
+    Change(
+        "a line of a model",
+        ALL_CHAINS,
+        edit=(f"{LIB}/models/mlp.py", "super().__init__()", "super().__init__()\n        assert depth >= 0"),
+    ),
+    Change(
+        "a line of a model that one study uses",
+        chain("small_mnist"),
+        edit=(f"{LIB}/models/label_table.py", "return self.vectors", "return 1.0 * self.vectors"),
+    ),
+    Change("a line of training", ALL_CHAINS, edit=(f"{LIB}/training/losses.py", "f @ g.mT", "1.0 * f @ g.mT")),
+    Change(
+        "a line of a data set",
+        {"prepare digits_real", "prepare digits_teacher"} | chain("digits"),
+        edit=(f"{LIB}/datasets/digits.py", "x[order] / 16", "x[order] / 15"),
+    ),
+    Change(
+        "a line of a data set from files",
+        {"prepare small_mnist"} | chain("small_mnist"),
+        edit=(f"{LIB}/datasets/mnist.py", "MEAN, SCALE = 0.1307,", "MEAN, SCALE = 0.1308,"),
+    ),
+    Change(
+        "a line of the store",
+        PREPARED | ALL_CHAINS,
+        edit=(f"{LIB}/store.py", "CHUNK_BYTES = 1 << 20", "CHUNK_BYTES = 1 << 19"),
+    ),
+    Change(
+        "a line of the download",
+        EVERYTHING - PREPARED - ALL_CHAINS | {"prepare small_mnist"} | chain("small_mnist"),
+        edit=("scripts/download.py", 'section["urls"]', 'list(section["urls"])'),
+    ),
+    Change("a line of one plot", {THEOREM}, edit=("scripts/plot_roeder2021_theorem.py", "s=26", "s=25")),
+    Change(
+        "a line that all plots share",
+        FIGURES,
+        edit=(f"{LIB}/plots/style.py", '"savefig.dpi": 200', '"savefig.dpi": 150'),
+    ),
+    Change("a caption", {THEOREM}, edit=("workflow/report/roeder2021_theorem.rst", "promises", "says")),
+    # --- deleted files
+    Change(
+        "deleted weights",
+        chain("digits", ["real-output_dim-9"]),
+        act=hide(f"{R}/runs/digits/real-output_dim-9/seeds-000-002/weights.safetensors"),
+        undo=show(f"{R}/runs/digits/real-output_dim-9/seeds-000-002/weights.safetensors"),
+    ),
+    Change(
+        "deleted representations",
+        from_represent("angular", ["hard"], ["seeds-002-002"]),
+        act=hide(f"{R}/representations/angular/hard/seeds-002-002.h5"),
+        undo=show(f"{R}/representations/angular/hard/seeds-002-002.h5"),
+    ),
+    Change(
+        "a deleted figure",
+        {FIG2_DIGITS},
+        act=hide(f"{R}/figures/roeder2021_fig2_digits.csv"),
+        undo=show(f"{R}/figures/roeder2021_fig2_digits.csv"),
+    ),
+]
+
+
+@contextmanager
+def changed(folder: Path, change: Change):
+    """The copy with one change made; put back at the end."""
+    config = yaml.safe_load((folder / "overlay.yaml").read_text())
+    edited = folder / change.edit[0] if change.edit else None
+    before = edited.read_text(encoding="utf-8") if edited else ""
+    try:
+        if change.edit:
+            assert before.count(change.edit[1]) >= 1, f"{change.edit[0]} does not hold {change.edit[1]!r}"
+            edited.write_text(before.replace(change.edit[1], change.edit[2], 1), encoding="utf-8")
+        if change.config:
+            new = copy.deepcopy(config)
+            change.config(new)
+            assert json.dumps(new) != json.dumps(config)
+            write_yaml(folder / "overlay.yaml", new)
+        if change.act:
+            change.act(folder)
+        yield
+    finally:
+        if edited:
+            edited.write_text(before, encoding="utf-8")
+        write_yaml(folder / "overlay.yaml", config)
+        if change.undo:
+            change.undo(folder)
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert planned(finished, overlays=OVERLAYS) == set()
+    assert "Nothing to be done" in snakemake(finished, overlays=OVERLAYS).stdout
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_exactly_what_depends_on_a_change_runs_again(finished, change):
+    with changed(finished, change):
+        assert planned(finished, overlays=OVERLAYS) == change.expected
+
+
+def test_a_revert_of_all_these_changes_leaves_nothing_to_do(finished):
+    assert planned(finished, overlays=OVERLAYS) == set()
+
+
+def test_a_fresh_copy_plans_everything(tmp_path, small_mnist):
+    folder = copy_project(tmp_path / "fresh")
+    write_yaml(folder / "overlay.yaml", overlay(small_mnist))
+    assert planned(folder, overlays=OVERLAYS) == EVERYTHING
+
+
+def test_one_figure_runs_its_own_chain_alone(tmp_path):
+    folder = copy_project(tmp_path / "fresh")
+    target = "results/figures/roeder2021_fig2.pdf"
+    jobs = planned(folder, target)
+    settings = {job.split("/")[1] for job in jobs if job.startswith("train ")}
+    assert {job.split()[0] for job in jobs} == {"prepare", "train", "represent", "score", FIG2}
+    assert all(job.split()[1].startswith("angular") for job in jobs if job != FIG2)
+    assert {"teacher", "hard", "hard_modulo_pi"} < settings
+    assert not any("--" in job for job in jobs), "pairs across settings are not part of this figure"
+
+
+def test_real_runs_after_changes_end_with_the_same_bytes_as_before(finished):
+    """A colour and an added seed are really run, then reverted: what was there before is there again."""
+    before = results(finished)
+    change = next(change for change in CHANGES if change.name == "a figure's colours")
+    with changed(finished, change):
+        output = snakemake(finished, overlays=OVERLAYS).stdout
+        assert "1 of 2 steps" in output
+        after = results(finished)
+        assert {name for name in before if before[name] != after[name]} <= {
+            f"{R}/figures/roeder2021_fig2.{kind}" for kind in ("pdf", "png")
+        }
+        assert before[f"{R}/figures/roeder2021_fig2.png"] != after[f"{R}/figures/roeder2021_fig2.png"]
+    snakemake(finished, overlays=OVERLAYS)
+    assert results(finished) == before
+
+
+def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path, small_mnist):
+    folder = copy_project(tmp_path / "again")
+    write_yaml(folder / "overlay.yaml", overlay(small_mnist))
+    snakemake(folder, overlays=OVERLAYS)
+    first, second = results(finished), results(folder)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+    assert {Path(name).suffix for name in first} == {".h5", ".safetensors", ".csv", ".pdf", ".png", ".rst", ".gz"}
+
+
+def test_a_run_killed_at_ten_random_moments_ends_with_the_same_bytes(finished, tmp_path, small_mnist):
+    """Killed with everything it started, and, every other time, alone, so that its jobs go on without it."""
+    folder = copy_project(tmp_path / "killed")
+    write_yaml(folder / "overlay.yaml", overlay(small_mnist))
+    target = f"{R}/figures/roeder2021_fig2_digits.pdf"
+    rng = random.Random(0)
+    interrupted = 0
+    for kill in range(10):
+        run = subprocess.Popen(
+            command(target, overlays=OVERLAYS),
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": ""},
+        )
+        try:
+            run.wait(timeout=rng.uniform(1.5, 8.0))
+        except subprocess.TimeoutExpired:
+            interrupted += 1
+            if kill % 2:
+                run.kill()
+            else:
+                os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        snakemake(folder, "--unlock", overlays=OVERLAYS)
+    assert interrupted >= 3
+    snakemake(folder, target, overlays=OVERLAYS)
+    assert planned(folder, target, overlays=OVERLAYS) == set()
+    expected, found = results(finished), results(folder)
+    assert found
+    assert [name for name in found if found[name] != expected[name]] == []
+    assert f"{R}/figures/roeder2021_fig2_digits.png" in found
+
+
+def test_the_report_holds_every_figure_with_its_filled_caption(finished):
+    snakemake(finished, "--report", "report.html", overlays=OVERLAYS)
+    html = (finished / "report.html").read_text(encoding="utf-8")
+    for name in FIGURES:
+        assert name.removeprefix("plot_") + ".png" in html
+    assert "0 diverged" in html.replace("\\n", " ").replace("\n", " ")
+
+
+def test_every_result_on_disk_is_made_by_a_rule(finished):
+    output = snakemake(finished, "--list-untracked", overlays=OVERLAYS, check=False).stdout
+    untracked = [line for line in output.splitlines() if line.startswith(f"{R}/") and "/logs/" not in line]
+    assert [line for line in untracked if "/benchmarks/" not in line] == []
+
+
+def test_shipped_presets_are_valid(tmp_path):
+    folder = copy_project(tmp_path / "presets")
+    for preset in sorted((ROOT / "workflow/presets").glob("*.yaml")):
+        jobs = planned(folder, overlays=[f"workflow/presets/{preset.name}"])
+        assert any(job.startswith("plot_") for job in jobs), preset.name
+    assert "download mnist/train-images-idx3-ubyte.gz" in jobs | planned(
+        folder, overlays=["workflow/presets/paper.yaml"]
+    )
+
+
+def _cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def test_a_truncated_result_is_named_and_not_used(finished, tmp_path):
+    name = f"{R}/representations/angular/hard/seeds-002-002.h5"
+    kept = (finished / name).read_bytes()
+    try:
+        _cut(finished / name, 0.6)
+        # Something else has to ask for it: a truncated file alone counts as changed input.
+        done = snakemake(finished, overlays=OVERLAYS, check=False)
+        assert done.returncode != 0
+        line = next(line for line in done.stdout.splitlines() if line.startswith("repalign: error:"))
+        assert name in line
+        assert "damaged or truncated" in line
+        assert "Traceback" not in done.stdout
+    finally:
+        shutil.copy2(finished / name, tmp_path / "cut.h5")
+        (finished / name).write_bytes(kept)
+    snakemake(finished, overlays=OVERLAYS)
+    assert planned(finished, overlays=OVERLAYS) == set()
+
+
+BAD_CONFIGS = [
+    ({"studies": {"angular": {"trian": {}}}}, "studies.angular: unknown key 'trian'; did you mean 'train'?"),
+    ({"studies": {"angular": {"train": {"steps": "many"}}}}, "studies.angular.train.steps"),
+    ({"studies": {"angular": {"seeds": {"count": 0}}}}, "studies.angular.seeds.count"),
+    ({"studies": {"angular": {"seeds": {"block": 0}}}}, "studies.angular.seeds.block"),
+    ({"studies": {"digits": {"train": {"output_dim": 10}}}}, "M = 10 is more than K - 1 = 9"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD_CONFIGS, ids=[message for _, message in BAD_CONFIGS])
+def test_a_bad_config_ends_with_a_clear_line_and_damages_nothing(finished, bad, message):
+    write_yaml(finished / "bad.yaml", bad)
+    before = results(finished)
+    done = snakemake(finished, overlays=[*OVERLAYS, "bad.yaml"], check=False)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert results(finished) == before
+
+
+BAD_INPUTS = {
+    "fewer probe points than dimensions": (
+        {"studies": {"small_mnist": {"represent": {"probes": 3}}}},
+        "3 probe points for 2 units",
+    ),
+    "more probe points than there are": (
+        {"studies": {"small_mnist": {"represent": {"probes": 61}}}},
+        "represent.probes asks for 61 probe points, the test set has 60",
+    ),
+    "more training points than there are": (
+        {"studies": {"small_mnist": {"data": {"n_train": 301}}}},
+        "n_train asks for 301 training points, the data set has 300",
+    ),
+    "a missing mirror file": (
+        {"download": {"files": {"small/t10k-labels.gz": {"urls": ["http://127.0.0.1:9/x"], "sha256": "0" * 64}}}},
+        "small/t10k-labels.gz",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input_ends_with_a_clear_line(tmp_path, small_mnist, name):
+    folder = copy_project(tmp_path / "bad")
+    bad, message = BAD_INPUTS[name]
+    base = overlay(small_mnist) | {"figures": {}}
+    write_yaml(folder / "overlay.yaml", base)
+    write_yaml(folder / "bad.yaml", bad)
+    target = "results/smoke/scores/small_mnist/default/summary.csv"
+    done = snakemake(folder, target, overlays=[*OVERLAYS, "bad.yaml"], check=False)
+    assert done.returncode != 0
+    line = next(line for line in done.stdout.splitlines() if line.startswith("repalign: error:"))
+    assert message in line
+    assert "Traceback" not in done.stdout
+    assert not (folder / target).exists()
+
+
+def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
+    """Every run of one study diverges: the figures are made all the same and say so."""
+    folder = copy_project(tmp_path / "diverged")
+    rate = {"train": {"optimiser": {"kind": "sgd", "learning_rate": 1e30}}}
+    keep = {"settings": {"teacher": None}, "sweeps": {"n_train": None, "output_dim": None}}
+    only = {"panels": ["real"], "sweeps": {"n_train": None, "output_dim": None}}
+    write_yaml(
+        folder / "overlay.yaml",
+        {
+            "studies": {"digits": rate | keep, "angular": None},
+            "figures": {"roeder2021_fig2": None, "roeder2021_fig2_digits": only, "roeder2021_theorem": None},
+        },
+    )
+    snakemake(folder, overlays=OVERLAYS)
+    caption = (folder / f"{R}/figures/roeder2021_fig2_digits.rst").read_text()
+    assert "6 runs in all, of which\n6 diverged" in caption
+    pairs = (folder / f"{R}/scores/digits/real/pairs.csv").read_text()
+    assert "diverged: seed 0, 1" in pairs

@@ -1,0 +1,232 @@
+"""Result files: whole or absent, the same bytes for the same contents, and named when they are damaged."""
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import repalign
+from repalign import store
+from repalign.errors import StoreError
+
+VALUES = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+
+
+def write(path: Path, values: np.ndarray = VALUES) -> Path:
+    with store.create(path, "table", {"b": 1, "a": {"d": 2, "c": 3}}, seeds=[3, 4]) as file:
+        store.put(file, "train/x", values, "metre")
+        store.put(file, "train/y", np.arange(50), "class")
+        store.put(file, "left", np.zeros((0, 3)), "second")
+    return path
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    with store.opened(path, "table") as file:
+        return {name: file[name][...] for name in ("train/x", "train/y", "left")}
+
+
+def refused(path: Path) -> str:
+    """The one line with which reading `path` is refused."""
+    with pytest.raises(StoreError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "file.h5"
+
+
+@pytest.fixture
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def test_round_trip(path: Path) -> None:
+    found = read(write(path))
+    np.testing.assert_array_equal(found["train/x"], VALUES, strict=True)
+    np.testing.assert_array_equal(found["train/y"], np.arange(50), strict=True)
+    np.testing.assert_array_equal(found["left"], np.zeros((0, 3)), strict=True)
+
+
+def test_a_file_says_what_it_holds(path: Path) -> None:
+    with h5py.File(write(path)) as file:
+        assert file.attrs["kind"] == "table"
+        assert file.attrs["version"] == repalign.__version__
+        assert json.loads(file.attrs["section"]) == {"a": {"c": 3, "d": 2}, "b": 1}
+        assert file.attrs["seeds"].tolist() == [3, 4]
+        assert [file[name].attrs["units"] for name in ("train/x", "train/y", "left")] == ["metre", "class", "second"]
+        assert file["train/x"].fletcher32
+
+
+def test_a_section_that_is_text_is_kept_as_it_is(path: Path) -> None:
+    with store.create(path, "table", '{"b": 1,  "a": 2}'):
+        pass
+    with h5py.File(path) as file:
+        assert file.attrs["section"] == '{"b": 1,  "a": 2}'
+
+
+def test_equal_contents_give_equal_bytes(tmp_path: Path) -> None:
+    first = write(tmp_path / "first.h5").read_bytes()
+    time.sleep(1.1)  # HDF5's timestamps are in seconds
+    assert write(tmp_path / "second.h5").read_bytes() == first
+    assert write(tmp_path / "third.h5", VALUES + 1).read_bytes() != first
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows_axis"), [((0,), 0), ((0, 3), 0), ((0, 3), 1), ((3, 0), 0), ((3, 0), 1), ((2, 0, 3), 1)]
+)
+def test_empty_arrays(path: Path, shape: tuple[int, ...], rows_axis: int) -> None:
+    with store.create(path, "table", {}) as file:
+        store.put(file, "x", np.zeros(shape, np.int32), "metre", rows_axis)
+    with store.opened(path, "table") as file:
+        assert (file["x"].shape, file["x"].dtype, file["x"].attrs["units"]) == (shape, np.int32, "metre")
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows_axis", "chunks"),
+    [
+        ((100, 4), 0, (64, 4)),
+        ((5, 4), 0, (5, 4)),
+        ((100,), 0, (100,)),
+        ((3, 100, 4), 1, (1, 64, 4)),
+        ((3, 100, 2, 2), 1, (1, 64, 2, 2)),
+        ((3, 1000), 0, (1, 1000)),
+    ],
+)
+def test_arrays_may_be_written_piece_by_piece(
+    path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], rows_axis: int, chunks: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(store, "CHUNK_BYTES", 1024)
+    values = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    with store.create(path, "table", {}) as file:
+        streamed = store.dataset(file, "a/x", shape, np.float32, "metre", rows_axis)
+        for start in range(0, shape[rows_axis], 30):
+            piece = (slice(None),) * rows_axis + (slice(start, start + 30),)
+            streamed[piece] = values[piece]
+    with store.opened(path, "table") as file:
+        np.testing.assert_array_equal(file["a/x"][...], values, strict=True)
+        assert file["a/x"].chunks == chunks
+        assert file["a/x"].fletcher32
+
+
+def test_chunks_are_of_about_a_mebibyte(path: Path) -> None:
+    with store.create(path, "table", {}) as file:
+        chunks = store.dataset(file, "x", (2, 1_000_000, 8), np.float32, "metre", 1).chunks
+    assert 0.5 < np.prod(chunks) * 4 / 2**20 <= 1
+
+
+# --- whole or absent ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("writer", ["create", "replacing"])
+def test_a_block_that_fails_leaves_nothing_behind(path: Path, writer: str, error: type, older: bool) -> None:
+    before = write(path).read_bytes() if older else None
+
+    def fail() -> None:
+        if writer == "create":
+            with store.create(path, "table", {}) as file:
+                store.put(file, "x", VALUES, "metre")
+                raise error
+        with store.replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(path.parent.iterdir()) == ([path] if older else [])
+    assert not older or path.read_bytes() == before
+
+
+def test_nothing_appears_before_the_end_and_no_temporary_file_is_left(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    with store.replacing(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == path.suffix
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002], indirect=True, ids=oct)
+def test_files_have_the_mode_that_other_programs_give_theirs(path: Path, umask: int) -> None:
+    assert stat.S_IMODE(write(path).stat().st_mode) == 0o666 & ~umask
+    assert os.umask(umask) == umask, "the process's umask is as it was"
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file(path: Path) -> None:
+    assert "no such file" in refused(path)
+    path.mkdir(parents=True)
+    assert "no such file" in refused(path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file(path: Path, share: float) -> None:
+    whole = write(path).read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert "delete it and run again" in refused(path)
+
+
+def test_a_file_that_lacks_its_last_byte(path: Path) -> None:
+    path.write_bytes(write(path).read_bytes()[:-1])
+    assert "truncated" in refused(path)
+
+
+def test_a_file_of_another_format(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("seed,score\n0,1.0\n" * 1000)
+    assert "HDF5" in refused(path)
+
+
+@pytest.mark.parametrize("position", [0, 1, 333, 799])
+def test_an_altered_byte_of_an_array(path: Path, position: int) -> None:
+    with h5py.File(write(path)) as file:
+        offset = file["train/x"].id.get_chunk_info(0).byte_offset
+    altered = bytearray(path.read_bytes())
+    altered[offset + position] ^= 1
+    path.write_bytes(altered)
+    assert "damaged" in refused(path)
+
+
+@pytest.mark.parametrize("kind", ["dataset", None, 3])
+def test_a_file_of_another_kind(path: Path, kind: Any) -> None:
+    with h5py.File(write(path), "r+") as file:
+        del file.attrs["kind"]
+        if kind is not None:
+            file.attrs["kind"] = kind
+    assert f"holds '{kind}', expected 'table'" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["train/x", "left"])
+def test_a_file_without_one_of_its_arrays(path: Path, name: str) -> None:
+    with h5py.File(write(path), "r+") as file:
+        del file[name]
+    assert "incomplete" in refused(path)
+
+
+def test_a_damaged_file_is_closed_and_can_be_made_anew(path: Path) -> None:
+    path.write_bytes(write(path).read_bytes()[:-1])
+    refused(path)
+    np.testing.assert_array_equal(read(write(path))["train/x"], VALUES)

@@ -225,6 +225,22 @@ def test_float32_dumps_with_planted_rank(n, rank, offset):
     np.testing.assert_allclose(canonical_correlations(x, other), exact, atol=1e-3)
 
 
+@both
+def test_rounding_noise_of_a_float32_dump_is_no_regressor(intercept):
+    rng = np.random.default_rng(18)
+    latent = rng.standard_normal((60, 2))
+    x = (latent @ rng.standard_normal((2, 40))).astype(np.float32)
+    y = latent + 0.5 * rng.standard_normal((60, 2))
+    assert score(x, y, intercept) == pytest.approx(score(latent, y, intercept), abs=1e-4)
+
+
+def test_cca_keeps_weak_directions_that_are_no_rounding_noise():
+    strong, weak = np.random.default_rng(19).standard_normal((2, 200, 1))
+    x = np.column_stack([strong, strong + 1e-5 * weak]).astype(np.float32)
+    assert cca.factor(x).rank == 2
+    assert mean_cca(x, weak) > 0.99
+
+
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 good = np.random.default_rng(17).standard_normal((20, 3))

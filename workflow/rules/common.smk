@@ -159,5 +159,16 @@ def figure_inputs(figure):
     return sorted(set(leaves(figure_files(figure))))
 
 
-ALL_FIGURES = [f"{R}/figures/{name}.pdf" for name in CONFIG.figures]
-ALL_SCORES = [score_file(study, pairing, "summary") for study in STUDIES for pairing in pairings(study)]
+def study_results(study):
+    """Every result of a study, so that one that was deleted is made again."""
+    blocks = [(name, block) for name, found in STUDIES[study].settings.items() for block in found.seeds.blocks()]
+    runs = [f"{R}/runs/{study}/{name}/{block}" for name, block in blocks]
+    return [
+        *(f"{run}/{file}" for run in runs for file in ("weights.safetensors", "history.h5")),
+        *(f"{R}/representations/{study}/{name}/{block}.h5" for name, block in blocks),
+        *(file for pairing in pairings(study) for file in score_files(study, pairing).values()),
+    ]
+
+
+ALL_FIGURES = [f"{R}/figures/{name}.{kind}" for name in CONFIG.figures for kind in ("pdf", "png", "csv", "rst")]
+ALL_RESULTS = [file for study in STUDIES for file in study_results(study)]

@@ -12,6 +12,7 @@ from repalign.config import Score
 from repalign.errors import MeasureError, StoreError
 from repalign.measures.cca import mean_cca
 from repalign.measures.interval import pair_interval
+from repalign.measures.regression import held_out_r2
 from repalign.scoring import read_runs, score_pairs, score_runs, summarise, write_table
 from repalign.theory import identifiability
 
@@ -160,6 +161,12 @@ def test_scores_equal_the_measures_on_the_arrays(plain):
     for layer in ("hidden_1", "output"):
         expected = mean_cca(a.encoder[layer], b.encoder[layer])
         assert scored(rows, "mean_cca", layer, "f", 0)["score"].item() == pytest.approx(expected, abs=1e-10)
+        for measure, intercept in (("linear_r2", False), ("affine_r2", True)):
+            found = scored(rows, measure, layer, "f", 0).set_index("direction")["score"]
+            for direction, x, y in (("a_to_b", a, b), ("b_to_a", b, a)):
+                rng = np.random.default_rng(SECTION["seed"])
+                expected = held_out_r2(x.encoder[layer], y.encoder[layer], intercept=intercept, folds=5, rng=rng)
+                assert found[direction] == pytest.approx(expected, abs=1e-10)
     p, q = (np.exp(identifiability.log_probabilities(run.encoder["output"], run.decoder)) for run in (a, b))
     kl = scored(rows, "mean_kl", step=0).set_index("direction")["score"]
     assert kl["a_to_b"] == pytest.approx(entropy(p, q, axis=1).mean(), rel=1e-8)
@@ -269,6 +276,16 @@ def test_intervals_are_cut_at_the_bounds_of_the_measure():
     assert tuple(summary.loc["mean_cca", ["low", "high"]]) == (0, 1)
     assert summary.loc["mean_kl", "low"] == 0
     assert summary.loc["mean_kl", "high"] > 1
+
+
+def test_a_pair_with_one_direction_without_score_is_left_out(plain):
+    pairs = plain[2].copy()
+    one = (pairs["measure"] == "affine_r2") & (pairs["seed_a"] == 0) & (pairs["seed_b"] == 2)
+    pairs.loc[one & (pairs["direction"] == "b_to_a"), "score"] = np.nan
+    summary = summarise(pairs, 0.95).set_index("measure")
+    assert set(summary.loc["affine_r2", "pairs_without_score"]) == {1}
+    assert set(summary.loc["affine_r2", "pairs"]) == {2}
+    assert set(summary.loc["linear_r2", "pairs"]) == {3}
 
 
 def test_nothing_to_score_is_an_empty_table(tmp_path):

@@ -13,7 +13,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from repalign.errors import ConfigError
@@ -164,13 +164,13 @@ class Mlp(Section):
 class LabelTable(Section):
     """A lookup table: one free vector a label."""
 
-    kind: Literal["label_table"] = "label_table"
+    kind: Literal["label_table"]
 
 
 class LabelMlp(Mlp):
     """A multi-layer perceptron of the one-hot label."""
 
-    kind: Literal["label_mlp"] = "label_mlp"  # type: ignore[assignment]
+    kind: Literal["label_mlp"]  # type: ignore[assignment]
 
 
 class Optimiser(Section):
@@ -179,7 +179,7 @@ class Optimiser(Section):
     kind: Literal["adam", "sgd"] = "adam"
     learning_rate: Positive = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Train(Section):
@@ -187,7 +187,7 @@ class Train(Section):
 
     output_dim: Annotated[int, Field(ge=1, description="M, the dimension of f and g")] = 2
     encoder: Mlp = Mlp()
-    decoder: Annotated[LabelTable | LabelMlp, Field(discriminator="kind")] = LabelMlp()
+    decoder: Annotated[LabelTable | LabelMlp, Field(discriminator="kind")] = LabelMlp(kind="label_mlp")
     candidates: Annotated[int, Field(ge=2, description="size of S; null: all labels")] | None = None
     optimiser: Optimiser = Optimiser()
     batch_size: Count = 256
@@ -235,33 +235,36 @@ def _partial(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return _partial_section(annotation)
     if get_origin(annotation) in (Union, UnionType):
-        return Union[tuple(_partial(part) for part in get_args(annotation))]  # noqa: UP007
+        parts = get_args(annotation)
+        if all(isinstance(part, type) and issubclass(part, Section) for part in parts):
+            return _partial_section(*parts)
+        return Union[tuple(_partial(part) for part in parts)]  # noqa: UP007
     return annotation
 
 
 @cache
-def _partial_section(model: type[Section]) -> type[Section]:
+def _partial_section(*models: type[Section]) -> type[Section]:
+    """The keys of a section, or of all its kinds together: the kind may stand in what is overridden."""
     fields: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        kept: Any = _partial(field.annotation)
-        for constraint in field.metadata:
+    for name in dict.fromkeys(name for model in models for name in model.model_fields):
+        own = [model.model_fields[name] for model in models if name in model.model_fields]
+        kept: Any = Union[tuple(_partial(field.annotation) for field in own)]  # noqa: UP007
+        for constraint in own[0].metadata:
             kept = Annotated[kept, constraint]
         fields[name] = (kept | None, None)
-    return create_model(f"{model.__name__}Override", __base__=Section, __doc__=model.__doc__, **fields)
+    name = "Or".join(model.__name__ for model in models)
+    return create_model(f"{name}Override", __base__=Section, __doc__=models[0].__doc__, **fields)
 
 
 Override = _partial_section(Setting)
 
 
 class Sweep(Section):
-    """Settings made by giving one value (the key `over`, or several keys that share it) each of `values`."""
+    """Settings made from each of `of` by giving the keys `over`, such as `train.encoder.width`, each of `values`."""
 
     of: Annotated[list[Name], Field(min_length=1)]
-    over: str | Annotated[list[str], Field(min_length=1)]
+    over: Annotated[list[str], Field(min_length=1)]
     values: Annotated[list[int | float | str | bool], Field(min_length=1)]
-
-    def swept_keys(self) -> list[str]:
-        return [self.over] if isinstance(self.over, str) else self.over
 
 
 class Study(Section):
@@ -293,7 +296,7 @@ class Study(Section):
                 made = sweeps.setdefault(sweep_name, {}).setdefault(start, {})
                 for value in sweep.values:
                     values = raw[start]
-                    for key in sweep.swept_keys():
+                    for key in sweep.over:
                         values = _merge(values, _nested(key.split("."), value))
                     setting = _validated(Setting, values, f"{where} ({value})")
                     # A value that a setting has already is that setting: nothing is trained twice.
@@ -301,7 +304,8 @@ class Study(Section):
                     made[value] = same or f"{start}-{sweep_name}-{value}"
                     if not re.match(r"^[A-Za-z0-9_.-]+$", made[value]):
                         raise ConfigError(f"{where}.values: '{value}' cannot be part of a file name")
-                    settings.setdefault(made[value], setting)
+                    if settings.setdefault(made[value], setting) != setting:
+                        raise ConfigError(f"{where}: another setting is called '{made[value]}' already; rename one")
         for number, pair in enumerate(self.across):
             for name in pair:
                 if name not in settings:
@@ -334,6 +338,9 @@ class ClassificationFigure(Section):
     palette: str = "husl"
 
 
+THEOREM_MEASURES = ("affine_r2", "decoder_r2", "mean_kl")
+
+
 class TheoremFigure(Section):
     """R2 of the map from the decoders against R2 of the fitted map, for every pair of runs of some studies."""
 
@@ -350,16 +357,11 @@ Figure = Annotated[ClassificationFigure | TheoremFigure, Field(discriminator="pl
 class Config(Section):
     """The whole configuration."""
 
-    results: Annotated[str, Field(min_length=1)] = "results"
+    results: Annotated[str, Field(pattern=r"[^/]$", description="folder of results, no / at its end")] = "results"
     download: Download = Download()
     datasets: dict[Name, Dataset] = {}
     studies: dict[Name, Study] = {}
     figures: dict[Name, Figure] = {}
-
-    @field_validator("results")
-    @classmethod
-    def _no_trailing_slash(cls, value: str) -> str:
-        return value.rstrip("/")
 
 
 # --- reading and checking -------------------------------------------------------------------------------------------
@@ -391,9 +393,13 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
         except ConfigError as error:
             problems += [f"studies.{name}.{line}" for line in str(error).splitlines()]
     for name, expansion in expansions.items():
+        found: dict[str, list[str]] = {}
         for setting_name, setting in expansion.settings.items():
-            where = f"studies.{name} (setting '{setting_name}')"
-            problems += [f"{where}: {problem}" for problem in _setting_problems(config, setting)]
+            for problem in _setting_problems(config, setting):
+                found.setdefault(problem, []).append(setting_name)
+        for problem, settings in found.items():
+            where = "" if len(settings) == len(expansion.settings) else f" (setting {', '.join(settings)})"
+            problems.append(f"studies.{name}{where}: {problem}")
         problems += [f"studies.{name}.{problem}" for problem in _across_problems(config.studies[name], expansion)]
     for name, dataset in config.datasets.items():
         for file in dataset.files().values():
@@ -448,26 +454,44 @@ def _across_problems(study: Study, expansion: Expansion) -> list[str]:
 
 
 def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
+    if isinstance(figure, ClassificationFigure):
+        if figure.study not in config.studies:
+            return [f"study: no study '{figure.study}'; studies: {', '.join(config.studies)}"]
+        return _classification_problems(expansions[figure.study], figure)
     problems = []
-    for study in [figure.study] if isinstance(figure, ClassificationFigure) else figure.studies:
+    for study in figure.studies:
         if study not in config.studies:
             problems.append(f"studies: no study '{study}'; studies: {', '.join(config.studies)}")
-    if problems or not isinstance(figure, ClassificationFigure):
-        return problems
-    expansion = expansions[figure.study]
-    for panel in figure.panels:
-        if panel not in expansion.settings:
-            problems.append(f"panels: no setting '{panel}' in {figure.study}: {', '.join(expansion.settings)}")
             continue
-        setting = expansion.settings[panel]
-        seeds = [seed for block in setting.seeds.blocks().values() for seed in block]
-        problems += [f"seeds: {panel} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
-        if figure.measure not in setting.score.measures:
-            problems.append(f"measure: {panel} does not score {figure.measure}")
+        for name, setting in expansions[study].settings.items():
+            problems += [f"studies.{study}: setting {name} {lack}" for lack in _lacks(setting, THEOREM_MEASURES)]
+    return problems
+
+
+def _classification_problems(expansion: Expansion, figure: ClassificationFigure) -> list[str]:
+    problems = []
+    drawn = {name: "panels" for name in figure.panels}
     for sweep in figure.sweeps:
         if sweep not in expansion.sweeps:
             problems.append(f"sweeps: no sweep '{sweep}' in {figure.study}: {', '.join(expansion.sweeps)}")
+        for made in expansion.sweeps.get(sweep, {}).values():
+            drawn = {name: "sweeps" for name in made.values()} | drawn
+    for name, place in drawn.items():
+        if name not in expansion.settings:
+            problems.append(f"{place}: no setting '{name}' in {figure.study}: {', '.join(expansion.settings)}")
+            continue
+        setting = expansion.settings[name]
+        needed = (figure.measure, "affine_r2") if place == "panels" else (figure.measure,)
+        problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, needed)]
+        seeds = [seed for block in setting.seeds.blocks().values() for seed in block]
+        if place == "panels":
+            problems += [f"seeds: {name} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
     return problems
+
+
+def _lacks(setting: Setting, measures: tuple[str, ...]) -> list[str]:
+    lacks = [f"does not score {measure}" for measure in measures if measure not in setting.score.measures]
+    return lacks + ([] if "output" in setting.represent.layers else ["does not represent the layer output"])
 
 
 def _validated(model: type[Model], values: Any, where: str) -> Model:
@@ -476,11 +500,21 @@ def _validated(model: type[Model], values: Any, where: str) -> Model:
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+            place = ".".join(_place(problem["loc"]))
             place = ".".join(part for part in (where, place) if part) or "config"
             given = f" (given: {problem['input']!r})" if not isinstance(problem["input"], Mapping | list) else ""
             lines.append(f"{place}: {problem['msg']}{given}")
         raise ConfigError("\n".join(lines)) from None
+
+
+def _place(location: tuple[int | str, ...]) -> list[str]:
+    """A problem's keys, without the kinds that pydantic adds to them."""
+    keys = [str(part) for part in location]
+    if keys[:1] in (["datasets"], ["figures"]) and len(keys) > 2:
+        del keys[2]
+    elif "decoder" in keys[:-1] and "settings" not in keys:
+        del keys[keys.index("decoder") + 1]
+    return keys
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -520,7 +554,20 @@ def _without_null_entries(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of config.yaml."""
-    return Config.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    made = Config.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    _close_maps(made)
+    return made
+
+
+def _close_maps(node: Any) -> None:
+    """Names that do not match the pattern of a map are refused; pydantic leaves that out."""
+    if isinstance(node, dict):
+        if "patternProperties" in node:
+            node["additionalProperties"] = False
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            _close_maps(part)
 
 
 if __name__ == "__main__":

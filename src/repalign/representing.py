@@ -35,16 +35,16 @@ def represent(target: str | Path, weights: str | Path, data: str | Path, section
         store.opened(data, "dataset") as source,
         store.create(target, "representations", json.dumps(section, sort_keys=True), **attributes) as file,
     ):
-        available = len(source["test/y"])
+        available = len(store.read(source, "test/y"))
         n = section.get("probes") or available
         if n > available:
             raise DataError(f"{data}: represent.probes asks for {n} probe points, the test set has {available}")
-        store.put(file, "probes/y", source["test/y"][:n], "class")
+        store.put(file, "probes/y", store.read(source, "test/y", slice(n)), "class")
         for step in tqdm(steps, desc=f"represent {Path(target).stem}", unit="step", disable=None):
             own = read_weights(weights, step, device)
             for start in range(0, n, ROWS):
                 stop = min(start + ROWS, n)
-                x = torch.from_numpy(source["test/x"][start:stop]).to(device)
+                x = torch.from_numpy(store.read(source, "test/x", slice(start, stop))).to(device)
                 layers, g = models.layers(own, x)
                 for layer in section["layers"]:
                     values = layers[layer].cpu().numpy()

@@ -51,21 +51,22 @@ def read_runs(setting: str, paths: Iterable[str | Path]) -> tuple[list[Run], NDA
     labels: NDArray[np.int64] | None = None
     for path in paths:
         with store.opened(path, "representations") as file:
-            own = file["probes/y"][...]
+            own = store.read(file, "probes/y")
             if labels is not None and not np.array_equal(labels, own):
                 raise StoreError(f"{path}: other probe points than the files beside it")
             labels = own
             for position, seed in enumerate(file.attrs["seeds"]):
                 diverged_at = int(file.attrs["diverged_at"][position])
                 for step in file.attrs["steps"]:
-                    group = file[f"step-{step:07d}"]
+                    group = f"step-{step:07d}"
+                    layers = list(file[f"{group}/encoder"])
                     run = Run(
                         setting,
                         int(seed),
                         int(step),
                         0 <= diverged_at <= step,
-                        {layer: values[position] for layer, values in group["encoder"].items()},
-                        group["decoder/output"][position],
+                        {layer: store.read(file, f"{group}/encoder/{layer}", position) for layer in layers},
+                        store.read(file, f"{group}/decoder/output", position),
                     )
                     _check(path, run)
                     runs.append(run)

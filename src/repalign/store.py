@@ -1,8 +1,9 @@
 """Result files: written beside and renamed, so that a file is whole or absent; checked when read.
 
 An HDF5 file's root carries `kind`, `version` of the library, `section` (the config section that made it, as JSON) and
-what else is given; arrays carry `units`. Arrays are chunked with a Fletcher-32 checksum, so that altered bytes are
-noticed. No timestamps are written: equal contents give equal bytes.
+what else is given; arrays carry `units`. Arrays are chunked with a Fletcher-32 checksum, and texts have a fixed length,
+so that they lie in headers with a checksum of their own: altered bytes are noticed. No timestamps are written: equal
+contents give equal bytes.
 """
 
 import json
@@ -48,11 +49,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def create(path: str | Path, kind: str, section: str | Mapping[str, Any], **attributes: Any) -> Iterator[h5py.File]:
     """A new HDF5 file of this kind; it appears under its name when the block ends."""
     with replacing(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
-        file.attrs["kind"] = kind
-        file.attrs["version"] = __version__
-        file.attrs["section"] = section if isinstance(section, str) else json.dumps(section, sort_keys=True)
-        for name, value in attributes.items():
-            file.attrs[name] = value
+        text = section if isinstance(section, str) else json.dumps(section, sort_keys=True)
+        for name, value in {"kind": kind, "version": __version__, "section": text, **attributes}.items():
+            _annotate(file, name, value)
         yield file
 
 
@@ -70,8 +69,22 @@ def dataset(
     made = file.create_dataset(
         name, shape, dtype, chunks=None if empty else chunks, fletcher32=not empty, track_times=False
     )
-    made.attrs["units"] = units
+    _annotate(made, "units", units)
     return made
+
+
+def _annotate(place: h5py.Group | h5py.Dataset, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        encoded = value.encode()
+        place.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(len(encoded), 1)))
+    else:
+        place.attrs[name] = value
+
+
+def text(place: h5py.Group | h5py.Dataset, name: str) -> str:
+    """A text attribute, such as `kind`, `section` or `units`; empty where there is none."""
+    value = place.attrs.get(name, "")
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def put(file: h5py.File, name: str, values: NDArray[Any], units: str, rows_axis: int = 0) -> None:
@@ -79,28 +92,39 @@ def put(file: h5py.File, name: str, values: NDArray[Any], units: str, rows_axis:
     dataset(file, name, values.shape, values.dtype, units, rows_axis)[...] = values
 
 
+AGAIN = "delete it and run again, and it is made anew"
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError)  # what h5py raises for damaged files, by where the damage is
+
+
 @contextmanager
 def opened(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """A file of this kind, open for reading. Raises StoreError where it is missing, damaged or of another kind."""
     path = Path(path)
-    again = "delete it and run again, and it is made anew"
     if not path.is_file():
         raise StoreError(f"{path}: no such file")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise StoreError(f"{path}: damaged or truncated HDF5 file ({_reason(error)}); {again}") from None
+        found = text(file, "kind")
+    except DAMAGE as error:
+        raise StoreError(f"{path}: damaged or truncated HDF5 file ({_reason(error)}); {AGAIN}") from None
     with file:
-        found = file.attrs.get("kind")
         if found != kind:
-            raise StoreError(f"{path}: holds '{found}', expected '{kind}'; {again}")
-        try:
-            yield file
-        except OSError as error:
-            raise StoreError(f"{path}: damaged HDF5 file ({_reason(error)}); {again}") from None
-        except KeyError as error:
-            raise StoreError(f"{path}: incomplete file ({_reason(error)}); {again}") from None
+            raise StoreError(f"{path}: holds '{found}', expected '{kind}'; {AGAIN}")
+        yield file
+
+
+def read(file: h5py.File, name: str, rows: Any = ...) -> NDArray[Any]:
+    """An array of an opened file, or part of it. Raises StoreError, which names the file, where it is damaged."""
+    try:
+        return np.asarray(file[name][rows])
+    except DAMAGE as error:
+        raise StoreError(f"{file.filename}: '{name}' is missing or damaged ({_reason(error)}); {AGAIN}") from None
+
+
+def units(file: h5py.File, name: str) -> str:
+    """The units of an array."""
+    return text(file[name], "units")
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error.args[0] if error.args else error).split())
+    return " ".join(str(error.args[-1] if error.args else error).split())

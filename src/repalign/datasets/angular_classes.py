@@ -35,6 +35,6 @@ def _sample(
     if section["labels"] == "teacher":
         return x, sample_labels(x, circle_prototypes(classes, 2, section["teacher_scale"]), rng)
     period = np.pi if section["labels"] == "hard_modulo_pi" else 2 * np.pi
-    angle = np.mod(np.arctan2(x[:, 1], x[:, 0]).astype(np.float64), period)
+    angle = np.mod(np.arctan2(*x.T[::-1].astype(np.float64)), period)
     # np.mod may round up to the period itself.
     return x, np.minimum(angle / period * classes, classes - 1).astype(np.int64)

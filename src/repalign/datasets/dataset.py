@@ -37,6 +37,8 @@ class Dataset:
                 raise DataError(f"{split}: {int((~np.isfinite(x)).any(axis=1).sum())} inputs are not finite")
             if y.min() < 0 or y.max() >= self.classes:
                 raise DataError(f"{split}: labels from {y.min()} to {y.max()}, expected 0 to {self.classes - 1}")
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise DataError(f"training inputs of shape {self.x_train.shape}, test inputs of {self.x_test.shape}")
 
 
 def write(path: str | Path, data: Dataset, section: str | Mapping[str, Any]) -> None:
@@ -52,14 +54,14 @@ def write(path: str | Path, data: Dataset, section: str | Mapping[str, Any]) -> 
 def read(path: str | Path, n_train: int | None = None) -> Dataset:
     """The data set with its first `n_train` training points (None: all). Raises DataError where it has fewer."""
     with store.opened(path, "dataset") as file:
-        size = len(file["train/y"])
+        size = len(store.read(file, "train/y"))
         if n_train is not None and n_train > size:
             raise DataError(f"{path}: n_train asks for {n_train} training points, the data set has {size}")
         return Dataset(
-            x_train=file["train/x"][:n_train],
-            y_train=file["train/y"][:n_train],
-            x_test=file["test/x"][...],
-            y_test=file["test/y"][...],
+            x_train=store.read(file, "train/x", slice(n_train)),
+            y_train=store.read(file, "train/y", slice(n_train)),
+            x_test=store.read(file, "test/x"),
+            y_test=store.read(file, "test/y"),
             classes=int(file.attrs["classes"]),
-            units=str(file["train/x"].attrs["units"]),
+            units=store.units(file, "train/x"),
         )

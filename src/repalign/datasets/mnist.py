@@ -1,6 +1,7 @@
 """MNIST (LeCun, Cortes and Burges 1998) from its four official idx files."""
 
 import gzip
+import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +32,8 @@ def read_idx(path: str | Path, dimensions: int) -> NDArray[np.uint8]:
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"{path}: not an idx file of unsigned bytes with {dimensions} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(raw, ">u4", dimensions, offset=4))
-    expected = header + int(np.prod(shape, dtype=np.int64))
-    if len(raw) != expected:
+    expected = header + math.prod(shape)
+    if len(raw) != expected or 0 in shape:
         raise DataError(f"{path}: {len(raw)} bytes, but its header {shape} asks for {expected}; download it again")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 

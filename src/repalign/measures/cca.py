@@ -21,23 +21,29 @@ class Factor:
 
 
 def factor(x: NDArray[np.floating]) -> Factor:
-    """Orthonormal basis of the centred columns of x (points x units), directions of rounding noise left out.
-
-    A squared singular value counts as rounding noise where it is at most 16 eps^2 / 12 times the mean squared column
-    norm (uncentred, eps of x's own dtype): numbers stored with a relative error of eps, uniformly distributed, leave
-    about eps^2 / 12 of a column's squared norm in every direction.
+    """Orthonormal basis of the centred columns of x (points x units); directions of rounding noise are left out.
 
     Raises MeasureError for entries that are not finite, and for fewer than units + 2 points, where the correlations are
     1 or nearly so for any data (Kornblith et al. 2019, section 5).
     """
-    n, units = checked(x)
-    eps = np.finfo(x.dtype).eps if np.issubdtype(x.dtype, np.floating) else np.finfo(np.float64).eps
+    _, units = checked(x)
     wide = x.astype(np.float64)
-    noise = 16 * float(eps) ** 2 / 12 * np.mean(np.sum(wide**2, axis=0))
     left, singular, _ = np.linalg.svd(wide - wide.mean(axis=0), full_matrices=False)
-    floor = max(noise, (max(n, units) * np.finfo(np.float64).eps * singular[0]) ** 2)
-    rank = int(np.sum(singular**2 > floor))
+    rank = int(np.sum(singular > noise_floor(x)))
     return Factor(np.ascontiguousarray(left[:, :rank]), rank, units)
+
+
+def noise_floor(x: NDArray[np.floating]) -> float:
+    """Largest singular value that rounding alone may leave in x (points x units), before or after centring.
+
+    Numbers stored with a uniform relative error of eps (of x's own dtype) leave about eps^2 / 12 of a column's squared
+    norm in every direction; 16 times the mean over the columns is the bound, and not less than what float64 arithmetic
+    leaves. It does not grow with the number of points relative to x, so that small true directions stay.
+    """
+    eps = float(np.finfo(x.dtype if np.issubdtype(x.dtype, np.floating) else np.float64).eps)
+    columns = np.sum(x.astype(np.float64) ** 2, axis=0)
+    arithmetic = max(x.shape) * float(np.finfo(np.float64).eps) * float(columns.sum()) ** 0.5
+    return float(max(4 * eps / 12**0.5 * float(columns.mean()) ** 0.5, arithmetic))
 
 
 def canonical_correlations(x: NDArray[np.floating] | Factor, y: NDArray[np.floating] | Factor) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repalign.errors import MeasureError
-from repalign.measures.cca import checked
+from repalign.measures.cca import checked, noise_floor
 
 
 def r2(y: NDArray[np.floating], predicted: NDArray[np.floating]) -> float:
@@ -14,7 +14,7 @@ def r2(y: NDArray[np.floating], predicted: NDArray[np.floating]) -> float:
     """
     wide = y.astype(np.float64)
     total = float(np.sum((wide - wide.mean(axis=0)) ** 2))
-    if not total > 0:
+    if total <= noise_floor(y) ** 2:
         raise MeasureError("a representation is constant over the probe points: R2 is undefined")
     return 1.0 - float(np.sum((wide - predicted) ** 2)) / total
 
@@ -35,8 +35,8 @@ class HeldOutFit:
         self.held = np.array_split(rng.permutation(n), folds)
         self.fitted = [np.setdiff1d(np.arange(n), held) for held in self.held]
         # The least-squares map of least norm: a rank-deficient x does no harm.
-        noise = max(n, units) * np.finfo(x.dtype if np.issubdtype(x.dtype, np.floating) else np.float64).eps
-        self.inverses = [np.linalg.pinv(self._centred(fit, fit), rcond=noise) for fit in self.fitted]
+        floor = noise_floor(x)
+        self.inverses = [_pseudo_inverse(self._centred(fit, fit), floor) for fit in self.fitted]
         self.held_x = [self._centred(held, fit) for held, fit in zip(self.held, self.fitted, strict=True)]
 
     def _centred(self, rows: NDArray[np.intp], fit: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -53,6 +53,13 @@ class HeldOutFit:
             mean = wide[fit].mean(axis=0) if self.intercept else 0.0
             predicted[held] = held_x @ (inverse @ (wide[fit] - mean)) + mean
         return r2(y, predicted)
+
+
+def _pseudo_inverse(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+    """The inverse of x on the directions whose singular values are above `floor`."""
+    left, singular, right = np.linalg.svd(x, full_matrices=False)
+    kept = singular > floor
+    return np.asarray((right[kept].T / singular[kept]) @ left[:, kept].T)
 
 
 def held_out_r2(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
 from repalign.errors import DiversityError
+from repalign.measures.cca import noise_floor
 from repalign.measures.regression import r2
 
 Array = NDArray[np.floating]
@@ -112,7 +113,7 @@ def _noise(array: Array) -> float:
     """Largest singular value that rounding of the stored numbers may leave; from the numbers before centring."""
     if not np.isfinite(array).all():
         raise DiversityError("entries that are not finite: the diversity condition cannot be checked")
-    return float(max(array.shape) * np.finfo(array.dtype).eps * np.linalg.norm(_wide(array), 2))
+    return noise_floor(array)
 
 
 def _wide(array: Array) -> NDArray[np.float64]:

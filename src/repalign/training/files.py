@@ -54,9 +54,12 @@ def read_weights(path: str | Path, step: int, device: torch.device) -> Weights:
     try:
         with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
-            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+            weights = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (OSError, safetensors.SafetensorError) as error:
-        raise StoreError(f"{path}: damaged weights file ({error})") from None
+        raise StoreError(f"{path}: damaged weights file ({error}); delete it and run again") from None
+    if not weights:
+        raise StoreError(f"{path}: holds no weights of step {step}")
+    return weights
 
 
 def write_history(path: str | Path, trained: Trained, section: str, seeds: Sequence[int]) -> None:
@@ -72,4 +75,4 @@ def write_history(path: str | Path, trained: Trained, section: str, seeds: Seque
 def read_history(path: str | Path) -> Mapping[str, Any]:
     """The arrays of a history file, by name."""
     with store.opened(path, "history") as file:
-        return {name: file[name][...] for name in file}
+        return {name: store.read(file, name) for name in file}

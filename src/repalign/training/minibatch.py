@@ -56,7 +56,7 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
 
     last = section["steps"]
     saved = {0, last, *section["checkpoints"]}
-    recorded = sorted({*range(0, last + 1, section["history_every"]), last})
+    recorded = sorted({*range(0, last + 1, section["history_every"]), *saved})
     history: dict[str, list[NDArray[np.float64]]] = {"train_loss": [], "test_loss": [], "test_accuracy": []}
     diverged_at = np.full(len(seeds), -1, dtype=np.int64)
     kept: dict[int, Weights] = {}

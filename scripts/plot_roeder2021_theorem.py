@@ -33,12 +33,12 @@ def draw(figure, files):
     studies = {study: read_study(entries) for study, entries in files["studies"].items()}
     complete = {study: table.dropna(subset=["affine_r2", "decoder_r2", "mean_kl"]) for study, table in studies.items()}
     kl = pd.concat(complete.values())["mean_kl"].clip(lower=1e-6)
-    norm = colors.LogNorm(kl.min(), max(kl.max(), kl.min() * 1.01))
+    norm = colors.LogNorm(kl.min(), max(kl.max(), kl.min() * 1.01)) if len(kl) else colors.LogNorm(1e-3, 1.0)
     canvas, axes = plt.subplots(
         1, len(studies), figsize=(3.9 * len(studies), 3.9), sharey=True, squeeze=False, layout="constrained"
     )
     lowest = figure["lowest"]
-    left = max(lowest, min(table["affine_r2"].min() for table in complete.values())) - 0.04
+    left = max(lowest, min([0.0, *(r2 for table in complete.values() for r2 in table["affine_r2"])])) - 0.04
     for number, (axis, (study, table)) in enumerate(zip(axes[0], complete.items(), strict=True)):
         axis.plot([left, 1], [left, 1], color="0.6", lw=0.8, zorder=0)
         for position, (name, group) in enumerate(table.groupby("dataset", sort=False)):
@@ -59,6 +59,8 @@ def draw(figure, files):
             axis.scatter([], [], marker=MARKERS[position], color="0.5", label=figure["names"].get(name, name))
         axis.set(xlim=(left, 1.02), ylim=(lowest - 0.04, 1.02), title=figure["studies"][study])
         axis.set_xlabel("held-out $R^2$ of the fitted affine map")
+        if table.empty:
+            axis.text(0.5, 0.5, "no pair has a score", transform=axis.transAxes, ha="center")
         axis.legend(loc="upper left", fontsize="small", handletextpad=0.2, borderpad=0)
         letter(axis, "abcdefgh"[number])
     axes[0, 0].set_ylabel("$R^2$ of $A$ from the decoders alone")
@@ -68,6 +70,7 @@ def draw(figure, files):
     bar.set_label("disagreement of outputs: mean KL (nats)")
     drawn = pd.concat([table.assign(study=study) for study, table in complete.items()], ignore_index=True)
     agreeing = drawn[drawn["mean_kl"] < 0.05]
+    others = drawn.loc[drawn["mean_kl"] >= 0.05, "decoder_r2"]
     numbers = {
         "directed_pairs": len(drawn),
         "below": int((drawn["decoder_r2"] < lowest).sum()),
@@ -75,7 +78,7 @@ def draw(figure, files):
         "without_score": sum(len(table) for table in studies.values()) - len(drawn),
         "agreeing": len(agreeing),
         "agreeing_median": f"{agreeing['decoder_r2'].median():.3f}" if len(agreeing) else "undefined",
-        "others_median": f"{drawn.loc[drawn['mean_kl'] >= 0.05, 'decoder_r2'].median():.3f}",
+        "others_median": f"{others.median():.3f}" if len(others) else "undefined",
     }
     return canvas, drawn, numbers
 

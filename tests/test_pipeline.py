@@ -478,7 +478,11 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
         folder / "overlay.yaml",
         {
             "studies": {"digits": rate | keep, "angular": None},
-            "figures": {"roeder2021_fig2": None, "roeder2021_fig2_digits": only, "roeder2021_theorem": None},
+            "figures": {
+                "roeder2021_fig2": None,
+                "roeder2021_fig2_digits": only,
+                "roeder2021_theorem": {"studies": {"angular": None}},
+            },
         },
     )
     snakemake(folder, overlays=OVERLAYS)
@@ -486,3 +490,4 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     assert "6 runs in all, of which\n6 diverged" in caption
     pairs = (folder / f"{R}/scores/digits/real/pairs.csv").read_text()
     assert "diverged: seed 0, 1" in pairs
+    assert "12 have no score" in (folder / f"{R}/figures/roeder2021_theorem.rst").read_text().replace("\n", " ")

@@ -381,8 +381,8 @@ def canonical(*sections: BaseModel | Mapping[str, Any], **named: Any) -> str:
 def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     """The checked configuration and every study's settings.
 
-    An entry of `download.files`, `datasets`, `studies`, `settings`, `sweeps` or `figures` that an overlay sets to null
-    is left out. Raises ConfigError, one line for each problem.
+    An entry of `download.files`, `datasets`, `studies`, `figures`, of a study's `settings` or `sweeps`, or of a figure's
+    `sweeps`, `studies` or `names` that an overlay sets to null is left out. Raises ConfigError, one line for each problem.
     """
     config = _validated(Config, _without_null_entries(raw), "")
     expansions = {}
@@ -533,22 +533,28 @@ def _nested(keys: list[str], value: Any) -> dict[str, Any]:
 
 
 def _without_null_entries(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The raw configuration without the named entries that an overlay has set to null."""
+
     def filled(entries: Any) -> Any:
         return {k: v for k, v in entries.items() if v is not None} if isinstance(entries, Mapping) else entries
 
+    def within(sections: Any, maps: tuple[str, ...]) -> Any:
+        if not isinstance(sections, Mapping):
+            return sections
+        return {
+            name: {k: filled(v) if k in maps else v for k, v in section.items()}
+            if isinstance(section, Mapping)
+            else section
+            for name, section in filled(sections).items()
+        }
+
     kept = dict(raw)
-    for key in ("datasets", "studies", "figures"):
+    maps = {"datasets": (), "studies": ("settings", "sweeps"), "figures": ("sweeps", "studies", "names")}
+    for key, own in maps.items():
         if key in kept:
-            kept[key] = filled(kept[key])
+            kept[key] = within(kept[key], own)
     if isinstance(kept.get("download"), Mapping) and "files" in kept["download"]:
         kept["download"] = {**kept["download"], "files": filled(kept["download"]["files"])}
-    if isinstance(kept.get("studies"), Mapping):
-        kept["studies"] = {
-            name: {k: filled(v) if k in ("settings", "sweeps") else v for k, v in study.items()}
-            if isinstance(study, Mapping)
-            else study
-            for name, study in kept["studies"].items()
-        }
     return kept
 
 

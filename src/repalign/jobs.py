@@ -17,6 +17,7 @@ def job(log: str | Path) -> Iterator[None]:
         filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
     logging.captureWarnings(True)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every font table it writes
     try:
         yield
     except RepalignError as error:

@@ -134,11 +134,15 @@ def test_a_study_without_settings_has_one() -> None:
 @pytest.mark.parametrize(
     ("own", "override", "expected"),
     [
-        ({"kind": "label_mlp", "width": 8}, {"kind": "label_table"}, LabelTable()),
-        ({"kind": "label_table"}, {"kind": "label_mlp", "width": 5}, LabelMlp(width=5)),
-        ({"kind": "label_mlp", "width": 8, "depth": 1}, {"kind": "label_mlp", "width": 5}, LabelMlp(width=5, depth=1)),
-        ({"kind": "label_mlp", "width": 8, "depth": 1}, {"width": 5}, LabelMlp(width=5, depth=1)),
-        ({"kind": "label_mlp", "width": 8}, {}, LabelMlp(width=8)),
+        ({"kind": "label_mlp", "width": 8}, {"kind": "label_table"}, LabelTable(kind="label_table")),
+        ({"kind": "label_table"}, {"kind": "label_mlp", "width": 5}, LabelMlp(kind="label_mlp", width=5)),
+        (
+            {"kind": "label_mlp", "width": 8, "depth": 1},
+            {"kind": "label_mlp", "width": 5},
+            LabelMlp(kind="label_mlp", width=5, depth=1),
+        ),
+        ({"kind": "label_mlp", "width": 8, "depth": 1}, {"width": 5}, LabelMlp(kind="label_mlp", width=5, depth=1)),
+        ({"kind": "label_mlp", "width": 8}, {}, LabelMlp(kind="label_mlp", width=8)),
     ],
 )
 def test_a_section_of_another_kind_replaces_the_section(own: dict, override: dict, expected: Any) -> None:
@@ -153,7 +157,7 @@ def test_a_sweep_over_one_key() -> None:
     made = study(
         """
         settings: {a: {score: {folds: 3}}}
-        sweeps: {rate: {of: [a], over: train.optimiser.learning_rate, values: [0.01, 0.5]}}
+        sweeps: {rate: {of: [a], over: [train.optimiser.learning_rate], values: [0.01, 0.5]}}
         """
     )
     assert made.sweeps == {"rate": {"a": {0.01: "a-rate-0.01", 0.5: "a-rate-0.5"}}}
@@ -173,18 +177,18 @@ def test_a_sweep_over_several_keys_gives_them_the_same_value() -> None:
 
 def test_a_sweep_over_the_kind_replaces_the_section() -> None:
     made = study(
-        "{settings: {a: {}}, sweeps: {g: {of: [a], over: train.decoder.kind, values: [label_table, label_mlp]}}}"
+        "{settings: {a: {}}, sweeps: {g: {of: [a], over: [train.decoder.kind], values: [label_table, label_mlp]}}}"
     )
     assert made.sweeps["g"]["a"] == {"label_table": "a-g-label_table", "label_mlp": "a"}
-    assert made.settings["a-g-label_table"].train.decoder == LabelTable()
+    assert made.settings["a-g-label_table"].train.decoder == LabelTable(kind="label_table")
 
 
 def test_a_value_that_a_setting_has_already_is_that_setting() -> None:
     made = study("""
         settings: {a: {}, short: {train: {steps: 10}}}
         sweeps:
-          steps: {of: [a, short], over: train.steps, values: [10, 20, 5000]}
-          again: {of: [short], over: train.steps, values: [20]}
+          steps: {of: [a, short], over: [train.steps], values: [10, 20, 5000]}
+          again: {of: [short], over: [train.steps], values: [20]}
     """)
     assert made.sweeps == {
         "steps": {
@@ -197,7 +201,7 @@ def test_a_value_that_a_setting_has_already_is_that_setting() -> None:
 
 
 def test_across_may_name_a_setting_that_a_sweep_made() -> None:
-    text = "{settings: {a: {}}, sweeps: {w: {of: [a], over: train.encoder.width, values: [3]}}, across: [[a, a-w-3]]}"
+    text = "{settings: {a: {}}, sweeps: {w: {of: [a], over: [train.encoder.width], values: [3]}}, across: [[a, a-w-3]]}"
     assert list(study(text).settings) == ["a", "a-w-3"]
 
 
@@ -239,7 +243,7 @@ def test_null_entries_are_left_out(overlay: str, place: str, left: list[str]) ->
 
 
 def test_null_settings_and_sweeps_are_left_out() -> None:
-    text = "sweeps: {w: {of: [a], over: train.steps, values: [3]}, v: {of: [a], over: train.steps, values: [4]}}"
+    text = "sweeps: {w: {of: [a], over: [train.steps], values: [3]}, v: {of: [a], over: [train.steps], values: [4]}}"
     overlay = "{settings: {a: {}, b: {train: {steps: 9}}}, " + text + "}"
     raw = overlaid(
         {"studies": {"s": yaml.safe_load(overlay)}}, "studies: {s: {settings: {b: null}, sweeps: {w: null}}}"
@@ -283,7 +287,7 @@ BAD = [
     ("studies: {s: {settings: {b--c: {}}}}", "studies.s.settings.b--c", "String should match pattern"),
     ("studies: {s: {settings: {b/c: {}}}}", "studies.s.settings.b/c", "String should match pattern"),
     (
-        "studies: {s: {sweeps: {w: {of: [a], over: train.device, values: ['cuda:0']}}}}",
+        "studies: {s: {sweeps: {w: {of: [a], over: [train.device], values: ['cuda:0']}}}}",
         "studies.s.sweeps.w.values: 'cuda:0'",
         "file name",
     ),
@@ -296,17 +300,17 @@ BAD = [
     ),
     ("studies: {s: {represent: {steps: [3]}}}", "studies.s (setting 'a'): represent.steps", "saved: [0, 5000]"),
     (
-        "studies: {s: {sweeps: {w: {of: [z], over: train.steps, values: [3]}}}}",
+        "studies: {s: {sweeps: {w: {of: [z], over: [train.steps], values: [3]}}}}",
         "studies.s.sweeps.w.of: no setting 'z'",
         "settings: a",
     ),
     (
-        "studies: {s: {sweeps: {w: {of: [a], over: train.encodr.width, values: [3]}}}}",
+        "studies: {s: {sweeps: {w: {of: [a], over: [train.encodr.width], values: [3]}}}}",
         "studies.s.sweeps.w (3).train: unknown key 'encodr'",
         "did you mean 'encoder'?",
     ),
     (
-        "studies: {s: {sweeps: {w: {of: [a], over: train.steps, values: [many]}}}}",
+        "studies: {s: {sweeps: {w: {of: [a], over: [train.steps], values: [many]}}}}",
         "studies.s.sweeps.w (many).train.steps",
         "valid integer",
     ),

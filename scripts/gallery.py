@@ -7,7 +7,7 @@ from PIL import Image
 
 from repalign.store import replacing
 
-WIDTH, COLOURS = 1100, 128
+WIDTH, COLOURS = 1100, 256
 
 
 def copy_pictures(figures: Path, gallery: Path) -> list[Path]:

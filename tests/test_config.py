@@ -84,7 +84,7 @@ def test_the_repositorys_configuration_expands(preset: Path | None) -> None:
             for start, made in starts.items():
                 for value, setting in made.items():
                     swept = expansion.settings[setting].model_dump()
-                    for key in [over] if isinstance(over, str) else over:
+                    for key in over:
                         *parents, last = key.split(".")
                         own = reduce(dict.__getitem__, parents, swept)
                         assert own[last] == value
@@ -257,12 +257,13 @@ def test_null_settings_and_sweeps_are_left_out() -> None:
 
 # --- what is refused ------------------------------------------------------------------------------------------------
 
+THEOREM = "h: {plot: roeder2021_theorem, studies: {s: S}}, f: null"
 BAD = [
     # unknown keys, at each level
     ("resluts: x", "config: unknown key 'resluts'", "did you mean 'results'?"),
     ("zzz: x", "config: unknown key 'zzz'", "valid keys: results, download, datasets, studies, figures"),
     ("download: {mirrors: x}", "download: unknown key 'mirrors'", "did you mean 'mirror'?"),
-    ("datasets: {d: {sgima: 2}}", "datasets.d", "unknown key 'sgima'; did you mean 'sigma'?"),
+    ("datasets: {d: {sgima: 2}}", "datasets.d: unknown key 'sgima'", "did you mean 'sigma'?"),
     ("studies: {s: {trian: {}}}", "studies.s: unknown key 'trian'", "did you mean 'train'?"),
     ("studies: {s: {data: {ntrain: 3}}}", "studies.s.data: unknown key 'ntrain'", "did you mean 'n_train'?"),
     ("studies: {s: {train: {stpes: 3}}}", "studies.s.train: unknown key 'stpes'", "did you mean 'steps'?"),
@@ -270,15 +271,61 @@ BAD = [
     ("studies: {s: {settings: {a: {trian: {}}}}}", "studies.s.settings.a: unknown", "did you mean 'train'?"),
     ("studies: {s: {settings: {a: {train: {encoder: {widht: 3}}}}}}", "studies.s.settings.a.train.encoder", "'width'?"),
     ("studies: {s: {score: {mesures: []}}}", "studies.s.score: unknown key 'mesures'", "did you mean 'measures'?"),
-    ("figures: {f: {panel: [a]}}", "figures.f", "unknown key 'panel'; did you mean 'panels'?"),
+    ("figures: {f: {panel: [a]}}", "figures.f: unknown key 'panel'", "did you mean 'panels'?"),
+    (
+        "studies: {s: {train: {decoder: {kind: label_mlp, widht: 3}}}}",
+        "studies.s.train.decoder: unknown key 'widht'",
+        "did you mean 'width'?",
+    ),
+    (
+        "studies: {s: {train: {decoder: {kind: label_table, width: 3}}}}",
+        "studies.s.train.decoder: unknown key 'width'",
+        "valid keys: kind",
+    ),
+    (
+        "studies: {s: {settings: {a: {train: {decoder: {widht: 3}}}}}}",
+        "studies.s.settings.a.train.decoder: unknown key 'widht'",
+        "did you mean 'width'?",
+    ),
+    (
+        "studies: {s: {settings: {a: {train: {decoder: {kind: label_table, width: 3}}}}}}",
+        "studies.s.settings.a.train.decoder: unknown key 'width'",
+        "valid keys: kind",
+    ),
     # wrong types and ranges
     ("studies: {s: {train: {steps: many}}}", "studies.s.train.steps", "valid integer"),
     ("studies: {s: {settings: {a: {train: {steps: many}}}}}", "studies.s.settings.a.train.steps", "valid integer"),
     ("studies: {s: {settings: {a: {train: {steps: null}}}}}", "studies.s.settings.a.train.steps", "valid integer"),
     ("studies: {s: {settings: {a: {train: {device: gpu}}}}}", "studies.s.settings.a.train.device", "auto|cpu|cuda"),
     ("studies: {s: {train: {optimiser: {learning_rate: .nan}}}}", "studies.s.train.optimiser.learning_rate", "finite"),
-    ("datasets: {d: 3}", "datasets.d", "valid dictionary"),
-    ("datasets: {d: {kind: moons}}", "datasets.d", "'angular_classes', 'digits', 'mnist'"),
+    ("studies: {s: {train: {optimiser: {weight_decay: .inf}}}}", "studies.s.train.optimiser.weight_decay: ", "finite"),
+    ("studies: {s: {train: {decoder: {width: 3}}}}", "studies.s.train.decoder: ", "'kind'"),
+    ("studies: {s: {train: {decoder: {kind: moons}}}}", "studies.s.train.decoder: ", "'label_table', 'label_mlp'"),
+    (
+        "studies: {s: {train: {decoder: {kind: label_mlp, width: wide}}}}",
+        "studies.s.train.decoder.width: ",
+        "valid integer",
+    ),
+    (
+        "studies: {s: {settings: {a: {train: {decoder: {width: wide}}}}}}",
+        "studies.s.settings.a.train.decoder.width: ",
+        "valid integer",
+    ),
+    ("datasets: {d: 3}", "datasets.d: ", "valid dictionary"),
+    ("datasets: {d: {kind: moons}}", "datasets.d: ", "'angular_classes', 'digits', 'mnist'"),
+    ("datasets: {d: {sigma: wide}}", "datasets.d.sigma: ", "valid number"),
+    ("figures: {f: {plot: bars}}", "figures.f: ", "'roeder2021_fig2', 'roeder2021_theorem'"),
+    ("figures: {f: {panels: a}}", "figures.f.panels: ", "valid list"),
+    ("figures: {f: {measure: mean_kl}}", "figures.f.measure: ", "'affine_r2' or 'decoder_r2'"),
+    ("results: results/", "results: ", "[^/]$"),
+    ("results: /", "results: ", "[^/]$"),
+    ("results: ''", "results: ", "[^/]$"),
+    (
+        "studies: {s: {sweeps: {w: {of: [a], over: 'train.steps', values: [3]}}}}",
+        "studies.s.sweeps.w.over: ",
+        "valid list",
+    ),
+    ("studies: {s: {sweeps: {w: {of: [a], over: [], values: [3]}}}}", "studies.s.sweeps.w.over: ", "at least 1 item"),
     ("studies: {s: {score: {measures: [cka]}}}", "studies.s.score.measures.0", "'mean_cca', 'linear_r2'"),
     ("studies: {s: {seeds: {count: 0}}}", "studies.s.seeds.count", "greater than or equal to 1"),
     ("studies: {s: {seeds: {block: 0}}}", "studies.s.seeds.block", "greater than or equal to 1"),
@@ -287,18 +334,30 @@ BAD = [
     ("studies: {s: {settings: {b--c: {}}}}", "studies.s.settings.b--c", "String should match pattern"),
     ("studies: {s: {settings: {b/c: {}}}}", "studies.s.settings.b/c", "String should match pattern"),
     (
+        "studies: {s: {settings: {a-w-3: {train: {steps: 4}}}, sweeps: {w: {of: [a], over: [train.steps], "
+        "values: [3]}}}}",
+        "studies.s.sweeps.w: ",
+        "another setting is called 'a-w-3' already",
+    ),
+    (
+        "studies: {s: {settings: {a-w: {train: {batch_size: 9}}}, sweeps: {w-v: {of: [a], over: [train.steps], "
+        "values: [3]}, v: {of: [a-w], over: [train.steps], values: [3]}}}}",
+        "studies.s.sweeps.v: ",
+        "another setting is called 'a-w-v-3' already",
+    ),
+    (
         "studies: {s: {sweeps: {w: {of: [a], over: [train.device], values: ['cuda:0']}}}}",
         "studies.s.sweeps.w.values: 'cuda:0'",
         "file name",
     ),
     # references
-    ("studies: {s: {data: {dataset: moons}}}", "studies.s (setting 'a'): data.dataset", "data sets: d, other"),
+    ("studies: {s: {data: {dataset: moons}}}", "studies.s: data.dataset", "data sets: d, other"),
     (
         "studies: {s: {represent: {layers: [hidden_4]}}}",
-        "studies.s (setting 'a'): represent.layers",
+        "studies.s: represent.layers",
         "hidden_3, output",
     ),
-    ("studies: {s: {represent: {steps: [3]}}}", "studies.s (setting 'a'): represent.steps", "saved: [0, 5000]"),
+    ("studies: {s: {represent: {steps: [3]}}}", "studies.s: represent.steps", "saved: [0, 5000]"),
     (
         "studies: {s: {sweeps: {w: {of: [z], over: [train.steps], values: [3]}}}}",
         "studies.s.sweeps.w.of: no setting 'z'",
@@ -331,21 +390,59 @@ BAD = [
     ("figures: {f: {panels: [z]}}", "figures.f.panels: no setting 'z'", "in s: a"),
     ("figures: {f: {sweeps: {z: Z}}}", "figures.f.sweeps: no sweep 'z'", "in s:"),
     ("figures: {f: {seeds: [0, 7]}}", "figures.f.seeds", "a has no seed 7"),
+    # what a figure needs
+    *(
+        (
+            f"{{studies: {{s: {{score: {{measures: {measures}}}}}}}, figures: {{{figure}, g: null}}}}",
+            place,
+            f"setting a does not score {lacks}",
+        )
+        for measures, figure, place, lacks in (
+            ("[affine_r2]", "f: {}", "figures.f.panels: ", "mean_cca"),
+            ("[mean_cca]", "f: {}", "figures.f.panels: ", "affine_r2"),
+            ("[affine_r2]", "f: {measure: linear_r2}", "figures.f.panels: ", "linear_r2"),
+            ("[affine_r2, decoder_r2]", THEOREM, "figures.h.studies.s: ", "mean_kl"),
+            ("[affine_r2, mean_kl]", THEOREM, "figures.h.studies.s: ", "decoder_r2"),
+            ("[decoder_r2, mean_kl]", THEOREM, "figures.h.studies.s: ", "affine_r2"),
+        )
+    ),
     (
-        "{studies: {s: {score: {measures: [linear_r2]}}}, figures: {g: null}}",
-        "figures.f.measure",
-        "a does not score mean_cca",
+        "{studies: {s: {settings: {b: {score: {measures: [affine_r2]}}}, sweeps: {w: {of: [b], over: [train.steps], "
+        "values: [3]}}}}, figures: {f: {sweeps: {w: W}}}}",
+        "figures.f.sweeps: ",
+        "setting b-w-3 does not score mean_cca",
+    ),
+    (
+        "{studies: {s: {settings: {b: {score: {measures: [affine_r2, mean_kl]}}}}}, figures: {" + THEOREM + "}}",
+        "figures.h.studies.s: ",
+        "setting b does not score decoder_r2",
+    ),
+    (
+        "{studies: {s: {represent: {layers: [hidden_1]}}}, figures: {g: null}}",
+        "figures.f.panels: ",
+        "setting a does not represent the layer output",
+    ),
+    (
+        "{studies: {s: {settings: {b: {represent: {layers: [hidden_1]}}}, sweeps: {w: {of: [b], over: [train.steps], "
+        "values: [3]}}}}, figures: {f: {sweeps: {w: W}}}}",
+        "figures.f.sweeps: ",
+        "setting b-w-3 does not represent the layer output",
+    ),
+    (
+        "{studies: {s: {settings: {b: {represent: {layers: [hidden_1]}}}}}, figures: {" + THEOREM + "}}",
+        "figures.h.studies.s: ",
+        "setting b does not represent the layer output",
     ),
     # what cannot be computed
-    ("studies: {s: {train: {output_dim: 18}}}", "studies.s (setting 'a'): train.output_dim: M = 18", "K - 1 = 17"),
-    ("studies: {t: {train: {output_dim: 10}}}", "studies.t (setting 'default'): train.output_dim", "K - 1 = 9"),
-    ("studies: {s: {train: {candidates: 19}}}", "studies.s (setting 'a'): train.candidates", "19 of 18 labels"),
+    ("studies: {s: {train: {output_dim: 18}}}", "studies.s: train.output_dim: M = 18", "K - 1 = 17"),
+    ("studies: {t: {train: {output_dim: 10}}}", "studies.t: train.output_dim", "K - 1 = 9"),
+    ("studies: {s: {train: {candidates: 19}}}", "studies.s: train.candidates", "19 of 18 labels"),
     (
         "studies: {s: {train: {checkpoints: [6000]}}}",
-        "studies.s (setting 'a'): train.checkpoints: step 6000",
+        "studies.s: train.checkpoints: step 6000",
         "the last, 5000",
     ),
-    ("studies: {s: {data: {n_train: 101}}}", "studies.s (setting 'a'): data.n_train: 101", "data set of 100"),
+    ("studies: {s: {data: {n_train: 101}}}", "studies.s: data.n_train: 101", "data set of 100"),
     # downloads
     (
         "datasets: {m: {kind: mnist, train_images: x, train_labels: y, test_images: x, test_labels: z}}",
@@ -372,13 +469,23 @@ def test_one_line_names_the_place_and_what_is_expected(overlay: str, place: str,
     "overlay",
     [
         "studies: {s: {train: {output_dim: 17}}}",
-        "studies: {s: {train: {output_dim: 18}, score: {measures: [mean_cca, linear_r2]}}}",
+        "studies: {s: {train: {output_dim: 18}, score: {measures: [mean_cca, affine_r2]}}}",
         "studies: {s: {train: {candidates: 18}}}",
         "studies: {s: {train: {checkpoints: [5000]}, represent: {steps: [0, 5000]}}}",
         "studies: {s: {data: {n_train: 100}}}",
         "studies: {s: {represent: {layers: [hidden_1, hidden_3, output]}}}",
         "datasets: {m: {kind: mnist, train_images: x, train_labels: y, test_images: x, test_labels: y}}",
         "{studies: {s: {seeds: {first: 6, count: 2}}}, figures: {f: {seeds: [6, 7]}, g: null}}",
+        "studies: {s: {train: {optimiser: {weight_decay: 1.0e+300}}}}",
+        "results: /a/b",
+        "{studies: {s: {score: {measures: [affine_r2, decoder_r2, mean_kl]}}}, figures: {" + THEOREM + ", g: null}}",
+        # a setting that no figure draws, and one of a sweep, which needs the measure alone
+        "studies: {s: {settings: {b: {score: {measures: [linear_r2]}, represent: {layers: [hidden_1]}}}}}",
+        "{studies: {s: {settings: {b: {score: {measures: [mean_cca]}}}, sweeps: {w: {of: [b], over: [train.steps], "
+        "values: [3]}}}}, figures: {f: {sweeps: {w: W}}}}",
+        # the name that a sweep would give, for the very setting that it would make
+        "studies: {s: {settings: {a-w-3: {train: {steps: 3}}}, sweeps: {w: {of: [a], over: [train.steps], "
+        "values: [3]}}}}",
     ],
 )
 def test_the_last_value_that_is_possible_is_accepted(overlay: str) -> None:
@@ -395,7 +502,11 @@ def test_the_last_value_that_is_possible_is_accepted(overlay: str) -> None:
         ),
         (
             "studies: {s: {train: {candidates: 19, output_dim: 18}}, t: {across: [[default, default]]}}",
-            ["studies.t.across.0", "studies.s (setting 'a')", "studies.s (setting 'a')"],
+            ["studies.t.across.0", "studies.s", "studies.s"],
+        ),
+        (
+            "{studies: {s: {score: {measures: [linear_r2]}}}, figures: {" + THEOREM + "}}",
+            ["figures.g.panels"] * 2 + ["figures.h.studies.s"] * 3,
         ),
     ],
 )
@@ -403,6 +514,47 @@ def test_several_problems_have_a_line_each(overlay: str, places: list[str]) -> N
     with pytest.raises(ConfigError) as caught:
         load(overlaid(overlay))
     assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == places
+
+
+@pytest.mark.parametrize(
+    ("overlay", "lines"),
+    [
+        (
+            "studies: {s: {data: {n_train: 101}, settings: {b: {train: {steps: 9}}}}}",
+            ["studies.s: data.n_train: 101 points of a data set of 100"],
+        ),
+        (
+            "studies: {s: {settings: {b: {data: {n_train: 101}}}}}",
+            ["studies.s (setting b): data.n_train: 101 points of a data set of 100"],
+        ),
+        (
+            """
+            studies:
+              s:
+                settings:
+                  b: {data: {n_train: 101}}
+                  c: {train: {candidates: 20}, data: {n_train: 101}}
+                sweeps: {w: {of: [b], over: [train.steps], values: [3]}}
+            """,
+            [
+                "studies.s (setting b, c, b-w-3): data.n_train: 101 points of a data set of 100",
+                "studies.s (setting c): train.candidates: 20 of 18 labels",
+            ],
+        ),
+        (
+            "studies: {s: {settings: {a: {data: {n_train: 101}}, b: {data: {n_train: 102}}}}}",
+            [
+                "studies.s (setting a): data.n_train: 101 points of a data set of 100",
+                "studies.s (setting b): data.n_train: 102 points of a data set of 100",
+            ],
+        ),
+    ],
+    ids=["of all", "of one", "of some", "each its own"],
+)
+def test_a_problem_that_settings_share_is_one_line(overlay: str, lines: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(overlaid(overlay))
+    assert str(caught.value).splitlines() == lines
 
 
 # --- the string that a rule is given ----------------------------------------------------------------------------------
@@ -475,6 +627,7 @@ def test_the_schema_is_valid_and_closed() -> None:
         values = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
         is_map = "properties" not in node and any(isinstance(value, dict) and value for value in values)
         assert node.get("additionalProperties") is False or is_map, place
+        assert node.get("additionalProperties") is False or "patternProperties" not in node, place
 
 
 def test_the_schema_accepts_config_yaml() -> None:
@@ -491,11 +644,21 @@ def test_the_schema_accepts_config_yaml() -> None:
         "studies: {s: {settings: {a: {train: {encoder: {widht: 3}}}}}}",
         "studies: {s: {seeds: {count: 0}}}",
         "figures: {f: {panel: [a]}}",
+        "studies: {s: {train: {decoder: {width: 3}}}}",
+        "studies: {s: {settings: {a: {train: {decoder: {widht: 3}}}}}}",
+        "studies: {s: {sweeps: {w: {of: [a], over: 'train.steps', values: [3]}}}}",
+        "studies: {s: {settings: {b--c: {}}}}",
+        "datasets: {b/c: {kind: digits}}",
+        "figures: {f: {names: {b/c: name}}}",
+        "results: results/",
+        "results: /",
     ],
 )
 def test_the_schema_refuses_what_load_refuses(overlay: str) -> None:
     validator = jsonschema.Draft202012Validator(schema())
     assert validator.is_valid(overlaid())
+    with pytest.raises(ConfigError):
+        load(overlaid(overlay))
     assert not validator.is_valid(overlaid(overlay))
 
 

@@ -15,6 +15,7 @@ import repalign
 from repalign import store
 from repalign.errors import StoreError
 
+NAMES = ("train/x", "train/y", "left")
 VALUES = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
 
 
@@ -28,7 +29,7 @@ def write(path: Path, values: np.ndarray = VALUES) -> Path:
 
 def read(path: Path) -> dict[str, np.ndarray]:
     with store.opened(path, "table") as file:
-        return {name: file[name][...] for name in ("train/x", "train/y", "left")}
+        return {name: store.read(file, name) for name in NAMES}
 
 
 def refused(path: Path) -> str:
@@ -65,19 +66,40 @@ def test_round_trip(path: Path) -> None:
 
 def test_a_file_says_what_it_holds(path: Path) -> None:
     with h5py.File(write(path)) as file:
-        assert file.attrs["kind"] == "table"
-        assert file.attrs["version"] == repalign.__version__
-        assert file.attrs["section"] == '{"a": {"c": 3, "d": 2}, "b": 1}'
+        assert store.text(file, "kind") == "table"
+        assert store.text(file, "version") == repalign.__version__
+        assert store.text(file, "section") == '{"a": {"c": 3, "d": 2}, "b": 1}'
         assert file.attrs["seeds"].tolist() == [3, 4]
-        assert [file[name].attrs["units"] for name in ("train/x", "train/y", "left")] == ["metre", "class", "second"]
+        assert [store.units(file, name) for name in NAMES] == ["metre", "class", "second"]
         assert file["train/x"].fletcher32
+        for place, name in ((file, "kind"), (file, "version"), (file, "section"), (file["train/x"], "units")):
+            assert not place.attrs.get_id(name).get_type().is_variable_str(), "it would lie where no checksum is"
+
+
+@pytest.mark.parametrize("value", ["", "a", "cos π 2½ °", "x" * 20_000, "two\nlines", " spaces "])
+def test_texts_come_back(path: Path, value: str) -> None:
+    with store.create(path, "table", value, note=value) as file:
+        store.put(file, "x", VALUES, value)
+    with store.opened(path, "table") as file:
+        assert [store.text(file, "section"), store.text(file, "note"), store.units(file, "x")] == [value] * 3
+        assert store.text(file, "nothing") == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", [..., slice(None), slice(3), slice(10, 20), slice(40, 99), 7], ids=str)
+def test_part_of_an_array(path: Path, name: str, rows: Any) -> None:
+    whole = read(write(path))[name]
+    if rows == 7 and len(whole) == 0:
+        rows = slice(7, 8)
+    with store.opened(path, "table") as file:
+        np.testing.assert_array_equal(store.read(file, name, rows), whole[rows], strict=True)
 
 
 def test_a_section_that_is_text_is_kept_as_it_is(path: Path) -> None:
     with store.create(path, "table", '{"b": 1,  "a": 2}'):
         pass
     with h5py.File(path) as file:
-        assert file.attrs["section"] == '{"b": 1,  "a": 2}'
+        assert store.text(file, "section") == '{"b": 1,  "a": 2}'
 
 
 def test_equal_contents_give_equal_bytes(tmp_path: Path) -> None:
@@ -94,7 +116,8 @@ def test_empty_arrays(path: Path, shape: tuple[int, ...], rows_axis: int) -> Non
     with store.create(path, "table", {}) as file:
         store.put(file, "x", np.zeros(shape, np.int32), "metre", rows_axis)
     with store.opened(path, "table") as file:
-        assert (file["x"].shape, file["x"].dtype, file["x"].attrs["units"]) == (shape, np.int32, "metre")
+        found = store.read(file, "x")
+        assert (found.shape, found.dtype, store.units(file, "x")) == (shape, np.int32, "metre")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +142,7 @@ def test_arrays_may_be_written_piece_by_piece(
             piece = (slice(None),) * rows_axis + (slice(start, start + 30),)
             streamed[piece] = values[piece]
     with store.opened(path, "table") as file:
-        np.testing.assert_array_equal(file["a/x"][...], values, strict=True)
+        np.testing.assert_array_equal(store.read(file, "a/x"), values, strict=True)
         assert file["a/x"].chunks == chunks
         assert file["a/x"].fletcher32
 
@@ -209,11 +232,71 @@ def test_an_altered_byte_of_an_array(path: Path, position: int) -> None:
     assert "damaged" in refused(path)
 
 
-@pytest.mark.parametrize("kind", ["dataset", None, 3])
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with what the result files have: several chunks, many groups, a long text, attributes of numbers."""
+    path = tmp_path_factory.mktemp("rich") / "rich.h5"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "CHUNK_BYTES", 256)
+        with store.create(path, "table", {"a": "long " * 60}, seeds=[3, 4], classes=7) as file:
+            store.put(file, "train/x", VALUES, "metre")
+            store.put(file, "train/y", np.arange(50), "class")
+            store.put(file, "left", np.zeros((0, 3)), "second")
+            for step in range(9):
+                store.put(file, f"step-{step}/f", VALUES[None, :6], "activation", 1)
+    return path
+
+
+def contents(path: Path) -> list[Any]:
+    """All that a file holds, by `opened`, `read` and `text`."""
+    with store.opened(path, "table") as file:
+        found = [store.text(file, name) for name in ("kind", "version", "section")]
+        found += [file.attrs["seeds"].tolist(), int(file.attrs["classes"])]
+        for name in (*NAMES, *(f"step-{step}/f" for step in range(9))):
+            values = store.read(file, name)
+            found += [name, values.dtype, values.shape, values.tobytes(), store.units(file, name)]
+    return found
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 48), (48, 800), (0, None)], ids=["superblock", "root", "anywhere"])
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path, rich: Path, start: int, stop: int | None) -> None:
+    raw, whole, altered = rich.read_bytes(), contents(rich), tmp_path / "altered.h5"
+    assert raw.index(b"long long") < 800, "the attributes of the root lie in the part that is taken for it"
+    stop, rng, noticed = stop or len(raw), np.random.default_rng(2), 0
+    bits = rng.choice(8 * (stop - start), min(400, 8 * (stop - start)), replace=False) + 8 * start
+    for byte, bit in zip(*divmod(bits, 8), strict=True):
+        flipped = bytearray(raw)
+        flipped[byte] ^= 1 << int(bit)
+        altered.write_bytes(flipped)
+        try:
+            found = contents(altered)
+        except StoreError as error:
+            lines = str(error).splitlines()
+        else:
+            assert found == whole, f"bit {bit} of byte {byte} gives other data"
+            continue
+        assert len(lines) == 1
+        assert lines[0].startswith(f"{altered}: ")
+        noticed += 1
+    assert noticed > len(bits) / 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyError("a key of the caller"), ValueError("x"), RuntimeError()]
+)
+def test_an_error_of_the_block_is_not_taken_for_damage(path: Path, error: Exception) -> None:
+    write(path)
+    with pytest.raises(type(error)) as caught, store.opened(path, "table") as file:
+        raise error
+    assert caught.value is error
+    assert not file, "it is closed all the same"
+
+
+@pytest.mark.parametrize("kind", ["dataset", "tables", "", 3])
 def test_a_file_of_another_kind(path: Path, kind: Any) -> None:
     with h5py.File(write(path), "r+") as file:
         del file.attrs["kind"]
-        if kind is not None:
+        if kind != "":
             file.attrs["kind"] = kind
     assert f"holds '{kind}', expected 'table'" in refused(path)
 
@@ -222,7 +305,7 @@ def test_a_file_of_another_kind(path: Path, kind: Any) -> None:
 def test_a_file_without_one_of_its_arrays(path: Path, name: str) -> None:
     with h5py.File(write(path), "r+") as file:
         del file[name]
-    assert "incomplete" in refused(path)
+    assert f"'{name}' is missing or damaged" in refused(path)
 
 
 def test_a_damaged_file_is_closed_and_can_be_made_anew(path: Path) -> None:

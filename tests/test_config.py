@@ -242,6 +242,26 @@ def test_null_entries_are_left_out(overlay: str, place: str, left: list[str]) ->
     assert list(at(load(overlaid(overlay))[0], place)) == left
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "place", "left"),
+    [
+        ("f: {sweeps: {w: W, v: V}}", "f: {sweeps: {w: null}}", "f.sweeps", {"v": "V"}),
+        ("f: {names: {a: A, b: B}}", "f: {names: {a: null}}", "f.names", {"b": "B"}),
+        (
+            "h: {plot: roeder2021_theorem, studies: {s: S, t: T}}",
+            "h: {studies: {t: null}}",
+            "h.studies",
+            {"s": "S"},
+        ),
+    ],
+)
+def test_null_entries_of_a_figure_are_left_out(first: str, then: str, place: str, left: dict[str, str]) -> None:
+    sweeps = "{v: {of: [a], over: [train.steps], values: [4]}, w: {of: [a], over: [train.steps], values: [3]}}"
+    raw = overlaid(f"studies: {{s: {{sweeps: {sweeps}}}}}", f"figures: {{{first}}}", f"figures: {{{then}}}")
+    figure, key = place.split(".")
+    assert getattr(load(raw)[0].figures[figure], key) == left
+
+
 def test_null_settings_and_sweeps_are_left_out() -> None:
     text = "sweeps: {w: {of: [a], over: [train.steps], values: [3]}, v: {of: [a], over: [train.steps], values: [4]}}"
     overlay = "{settings: {a: {}, b: {train: {steps: 9}}}, " + text + "}"

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from repalign import store
 from repalign.config import AngularClasses, Digits, Mnist, canonical
-from repalign.datasets import dataset, mnist
+from repalign.datasets import angular_classes, dataset, mnist
 from repalign.datasets.dataset import Dataset
 from repalign.datasets.teacher import circle_prototypes
 from repalign.errors import DataError, StoreError
@@ -82,6 +82,26 @@ def test_hard_labels_are_equal_bins_of_the_angle(labels: str, period: float, cla
     assert checked > 2_900
     assert np.bincount(data.y_train).min() > 0.7 * 3_000 / classes
     assert data.classes == classes
+
+
+class PointsBetweenClasses(np.random.Generator):
+    """Draws points of radius 1 to 2 on the borders of 36 equal bins of the angle, as near as float32 numbers are."""
+
+    def standard_normal(self, shape: tuple[int, int]) -> np.ndarray:  # type: ignore[override]
+        angle = self.integers(36, size=shape[0]) * np.pi / 18
+        return np.asarray(self.uniform(1, 2, (shape[0], 1)) * np.column_stack([np.cos(angle), np.sin(angle)]))
+
+
+@pytest.mark.parametrize(("labels", "period"), [("hard", 2 * np.pi), ("hard_modulo_pi", np.pi)])
+def test_angles_are_taken_in_double_precision(labels: str, period: float) -> None:
+    section = AngularClasses(kind="angular_classes", labels=labels, classes=18, sigma=1.0).model_dump()
+    points, label = angular_classes._sample(section, 2_000, PointsBetweenClasses(np.random.PCG64(0)))
+    x, y = points.T
+    in_single = np.mod(np.arctan2(y, x).astype(np.float64), period) / period * 18
+    bins = np.array([math.atan2(b, a) % period for a, b in points.tolist()]) / period * 18
+    clear = np.abs(bins - np.rint(bins)) > 1e-10
+    assert np.mean((np.floor(bins) != np.floor(in_single))[clear]) > 0.1, "these points tell the precisions apart"
+    assert np.array_equal(label[clear], np.floor(bins)[clear])
 
 
 @pytest.mark.parametrize(("classes", "scale", "sigma"), [(18, 2.0, 3.0), (4, 0.5, 1.0)])
@@ -220,6 +240,13 @@ BAD_FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "labels for images": (lambda: gzip.compress(idx(LABELS)), "with 3 dimensions"),
     "too long": (lambda: gzip.compress(idx(IMAGES) + b"\x00"), "bytes, but its header (7, 28, 28) asks for"),
     "header larger": (lambda: gzip.compress(idx(IMAGES, (8, 28, 28))), "bytes, but its header (8, 28, 28) asks for"),
+    "header of no images": (lambda: gzip.compress(idx(IMAGES[:0])), "its header (0, 28, 28)"),
+    "header of no pixels": (lambda: gzip.compress(idx(IMAGES[:, :, :0])), "its header (7, 28, 0)"),
+    "header beyond 64 bits": (
+        lambda: gzip.compress(idx(IMAGES[:0], (2**31, 2**31, 4))),
+        f"its header ({2**31}, {2**31}, 4) asks for {2**64 + 16}",
+    ),
+    "header of the negative": (lambda: gzip.compress(idx(IMAGES[:0], (2**32 - 1,) * 3)), f"({2**32 - 1}, "),
     "header cut": (lambda: gzip.compress(idx(IMAGES)[:10]), "idx"),
 }
 
@@ -311,6 +338,11 @@ GOOD = {
         ("y_train", np.array([0, 1, 2, 0, 1, 3]), "train: labels from 0 to 3, expected 0 to 2"),
         ("y_test", np.array([0, -1, 2]), "test: labels from -1 to 2, expected 0 to 2"),
         ("classes", 2, "train: labels from 0 to 2, expected 0 to 1"),
+        (
+            "x_test",
+            np.ones((3, 3), np.float32),
+            r"training inputs of shape \(6, 2\), test inputs of \(3, 3\)",
+        ),
         ("x_train", np.ones(6, np.float32), r"train: inputs of shape \(6,\) with labels of shape \(6,\)"),
         ("y_train", np.zeros(5, np.int64), r"train: inputs of shape \(6, 2\) with labels of shape \(5,\)"),
         ("y_test", np.zeros((3, 1), np.int64), r"test: inputs of shape \(3, 2\) with labels of shape \(3, 1\)"),
@@ -354,6 +386,24 @@ def test_more_points_than_there_are(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         dataset.read(path, 7)
     assert str(caught.value) == f"{path}: n_train asks for 7 training points, the data set has 6"
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    path, altered, noticed = tmp_path / "data.h5", tmp_path / "altered.h5", 0
+    dataset.write(path, Dataset(**GOOD), {"kind": "digits"})
+    raw = path.read_bytes()
+    for bit in np.random.default_rng(1).choice(8 * len(raw), 200, replace=False):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << int(bit % 8)
+        altered.write_bytes(flipped)
+        try:
+            found = dataset.read(altered)
+        except StoreError:
+            noticed += 1
+            continue
+        assert same(found, Dataset(**GOOD))
+        assert (found.classes, found.units) == (3, "metre")
+    assert noticed > 100
 
 
 def test_only_data_sets_are_read(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a script runs: what changes its fingerprint, what does not, and that every rule is given one."""
 
-import fnmatch
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,7 @@ import repalign.fingerprint as library
 from repalign.fingerprint import fingerprint
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+STAGES = [path for path in sorted((ROOT / "scripts").glob("*.py")) if "snakemake" in path.read_text(encoding="utf-8")]
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
 
 FILES = {
@@ -190,13 +189,7 @@ def test_every_rule_that_runs_a_script_is_given_its_fingerprint(text: str) -> No
     )
 
 
-def test_every_script_has_a_rule() -> None:
-    used = re.findall(r'scripts/([^"]+\.py)"', "".join(rules_with_a_script().values()))
-    patterns = [re.sub(r"\{.*?\}", "*", name) for name in used]
-    assert [path.name for path in SCRIPTS if not any(fnmatch.fnmatch(path.name, p) for p in patterns)] == []
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize("script", STAGES, ids=lambda script: script.stem)
 def test_no_script_depends_on_the_whole_configuration(script: Path) -> None:
     names = [part.split("=")[0] for part in fingerprint(script).split(" ")]
     assert names[:2] == [script.stem, "repalign"]

@@ -160,6 +160,19 @@ def test_decoder_diversity_of_planted_points(points, rank, dtype):
     assert found.condition_number == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_decoder_diversity_of_a_large_dump_with_a_weak_direction(dtype):
+    rng = np.random.default_rng(20)
+    f = rng.standard_normal((10_000, 2)).astype(np.float32)
+    h, g = f @ np.diag([1000, 1]).astype(np.float32), (rng.standard_normal((18, 2)) / 1000).astype(dtype)
+    found = theory.decoder_diversity(h, g)
+    wide = h.astype(np.float64)
+    true = np.linalg.cond(np.column_stack([-logsumexp(wide @ g.T.astype(np.float64), axis=1), wide]))
+    assert (found.rank, found.holds) == (3, True)
+    assert 500 < true < 2000
+    assert found.condition_number == pytest.approx(true, rel=1e-3)
+
+
 def test_decoder_diversity_needs_more_points_than_dimensions():
     f, g, *_ = planted(12, 4, 9)
     assert theory.decoder_diversity(f[:5], g).holds

@@ -241,6 +241,30 @@ def test_cca_keeps_weak_directions_that_are_no_rounding_noise():
     assert mean_cca(x, weak) > 0.99
 
 
+@both
+def test_a_weak_direction_of_a_large_float32_dump_is_a_regressor(intercept):
+    f = np.random.default_rng(20).standard_normal((10_000, 2)).astype(np.float32)
+    h = f @ np.diag([1000, 1]).astype(np.float32)
+    assert h.dtype == np.float32
+    assert score(h, f, intercept) == pytest.approx(1, abs=1e-3)
+    assert cca.factor(h).rank == 2
+
+
+@pytest.mark.parametrize("n", [100, 10_000])
+def test_the_noise_floor_lies_between_rounding_and_true_directions(n):
+    rng = np.random.default_rng(21)
+    exact = rng.standard_normal((n, 3)) @ rng.standard_normal((3, 12)) * np.exp(rng.standard_normal(12)) + 5
+    for x in (exact.astype(np.float32), exact):
+        singular = np.linalg.svd(x.astype(np.float64) - x.mean(axis=0, dtype=np.float64), compute_uv=False)
+        assert singular[3] < cca.noise_floor(x) < 1e-4 * singular[2]
+        assert cca.noise_floor(1000 * x) == pytest.approx(1000 * cca.noise_floor(x))
+        assert cca.factor(x).rank == 3
+    # By hand: 4 eps / sqrt(12) times the root of the mean squared norm of the columns, sqrt(n (3^2 + 4^2) / 2).
+    by_hand = 4 * 2**-23 / 12**0.5 * (n * 25 / 2) ** 0.5
+    assert cca.noise_floor(np.tile(np.float32([3, 4]), (n, 1))) == pytest.approx(by_hand)
+    assert cca.noise_floor(np.tile(np.float64([3, 4]), (n, 1))) == pytest.approx(n * 2**-52 * 5 * n**0.5)
+
+
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 good = np.random.default_rng(17).standard_normal((20, 3))
@@ -278,7 +302,8 @@ def test_what_is_no_representation_is_refused_on_either_side(measure, bad, messa
 def test_other_numbers_of_points_and_constants_are_refused(measure):
     with pytest.raises(MeasureError, match="20 and 12 points: both sides need the same probe points"):
         measure(good, good[:12])
-    for constant in (np.zeros((20, 3)), np.full((20, 3), 0.5, np.float32)):
+    constants = [np.full((20, 3), value) for value in (0.0, 0.1, 1 / 3, 1e6 + 0.1, -1e-8)]
+    for constant in (*constants, np.full((20, 3), 0.5, np.float32), np.full((20, 3), 0.1, np.float32)):
         with pytest.raises(MeasureError, match="constant over the probe points"):
             measure(good, constant)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from repalign import representing
+from repalign import representing, store
 from repalign.config import Represent, Train
 from repalign.datasets import dataset
 from repalign.datasets.dataset import Dataset
@@ -58,11 +58,11 @@ def test_contents_equal_the_models_by_hand(tmp_path, made, monkeypatch, asked, l
     _, _, data, weights = made
     model = build(TRAIN, 4, CLASSES)
     with h5py.File(tmp_path / "r.h5") as file:
-        assert file.attrs["kind"] == "representations"
+        assert store.text(file, "kind") == "representations"
         assert file.attrs["seeds"].tolist() == SEEDS
         assert file.attrs["steps"].tolist() == steps
         assert file.attrs["diverged_at"].tolist() == [-1, -1, -1]
-        assert json.loads(file.attrs["section"])["layers"] == layers
+        assert json.loads(store.text(file, "section"))["layers"] == layers
         np.testing.assert_array_equal(file["probes/y"], data.y_test[:n])
         assert sorted(file) == sorted(["probes", *(f"step-{step:07d}" for step in steps)])
         for step in steps:
@@ -91,12 +91,26 @@ def test_too_many_probes_are_refused_and_leave_no_file(tmp_path, made):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_step_that_was_not_saved_is_refused_and_leaves_no_file(tmp_path, made):
+    with pytest.raises(StoreError, match=rf"{made[0]}.*no weights of step 5"):
+        represent(tmp_path / "r.h5", made, steps=[4, 5])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_damaged_sources_are_named_and_leave_no_file(tmp_path, made):
     weights, data, *_ = made
     target = tmp_path / "out" / "r.h5"
     for name, source in (("weights", weights), ("data", data)):
         (tmp_path / name).write_bytes(source.read_bytes()[:-500])
-    for sources in ((tmp_path / "weights", data), (weights, tmp_path / "data"), (weights, tmp_path / "no")):
+    with h5py.File(data) as file:
+        chunk = file["test/x"].id.get_chunk_info(0).byte_offset
+    altered = bytearray(data.read_bytes())
+    altered[chunk + 20] ^= 1
+    (tmp_path / "altered").write_bytes(altered)
+    for sources in (
+        (tmp_path / "weights", data),
+        *((weights, tmp_path / name) for name in ("data", "altered", "no")),
+    ):
         with pytest.raises(StoreError, match=str(tmp_path)):
             represent(target, sources)
     assert not target.exists()

@@ -200,7 +200,7 @@ def test_all_labels_as_candidates_are_the_full_softmax(data):
 
 
 @pytest.mark.parametrize(
-    ("steps", "every", "recorded"), [(50, 20, [0, 20, 40, 50]), (40, 20, [0, 20, 40]), (5, 100, [0, 5])]
+    ("steps", "every", "recorded"), [(50, 20, [0, 3, 20, 40, 50]), (40, 20, [0, 3, 20, 40]), (5, 100, [0, 3, 5])]
 )
 def test_recorded_and_saved_steps(data, steps, every, recorded):
     trained = train(section(steps=steps, history_every=every, checkpoints=[3, 0]), data, [0, 1])
@@ -240,6 +240,17 @@ def test_runs_that_all_diverge_are_marked_and_returned(data):
         assert np.isfinite(trained.train_loss[position, before]).all()
         assert np.isfinite(trained.test_loss[position, before]).all()
         assert not np.isfinite(trained.train_loss[position, trained.steps == step]).all()
+
+
+def test_a_checkpoint_that_is_not_finite_is_after_the_divergence(data):
+    network = {"depth": 2, "width": 12}
+    sgd = {"kind": "sgd", "learning_rate": 1e6}
+    given = section(encoder=network, optimiser=sgd, steps=50, history_every=50, checkpoints=[20])
+    trained = train(given, data, [0, 1])
+    assert trained.steps.tolist() == [0, 20, 50]
+    for position in range(2):
+        assert not all(value[position].isfinite().all() for value in trained.weights[20].values())
+    assert trained.diverged_at.tolist() == [20, 20]
 
 
 def test_a_run_that_diverges_leaves_the_others_alone(data, monkeypatch):
@@ -326,6 +337,34 @@ def test_missing_and_damaged_files_are_named(tmp_path, data, name):
         for read in READERS[name]:
             with pytest.raises(StoreError, match=str(tmp_path / how)):
                 read(tmp_path / how)
+
+
+@pytest.mark.parametrize("step", [1, 20, 500])
+def test_a_step_that_was_not_saved_is_refused(tmp_path, data, step):
+    write(tmp_path, section(steps=2), data)
+    path = tmp_path / "weights.safetensors"
+    assert files.read_about(path)["steps"] == [0, 2]
+    with pytest.raises(StoreError, match=rf"^{path}: holds no weights of step {step}$"):
+        files.read_weights(path, step, CPU)
+
+
+def test_a_flipped_bit_of_a_history_is_noticed_or_changes_nothing(tmp_path, data):
+    write(tmp_path, section(steps=2), data)
+    raw, rng, noticed = (tmp_path / "history.h5").read_bytes(), np.random.default_rng(1), 0
+    whole = files.read_history(tmp_path / "history.h5")
+    for bit in rng.choice(8 * len(raw), 200, replace=False):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << int(bit % 8)
+        (tmp_path / "flipped.h5").write_bytes(flipped)
+        try:
+            found = files.read_history(tmp_path / "flipped.h5")
+        except StoreError:
+            noticed += 1
+            continue
+        assert found.keys() == whole.keys()
+        for name, values in whole.items():
+            np.testing.assert_array_equal(found[name], values, strict=True)
+    assert noticed > 100
 
 
 def test_a_weights_file_of_another_origin_is_refused(tmp_path):

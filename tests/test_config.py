@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import ValidationError
 from snakemake.utils import update_config
 
 from repalign.config import (
@@ -575,6 +576,12 @@ def test_a_problem_that_settings_share_is_one_line(overlay: str, lines: list[str
     with pytest.raises(ConfigError) as caught:
         load(overlaid(overlay))
     assert str(caught.value).splitlines() == lines
+
+
+@pytest.mark.parametrize("decoder", [LabelTable, LabelMlp])
+def test_a_decoder_has_to_say_its_kind(decoder: type) -> None:
+    with pytest.raises(ValidationError, match="kind\n  Field required"):
+        decoder()
 
 
 # --- the string that a rule is given ----------------------------------------------------------------------------------

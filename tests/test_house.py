@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -77,11 +78,10 @@ def test_every_file_of_a_figure_has_its_kind(folder: str, pattern: str) -> None:
 
 
 def tracked() -> list[Path]:
-    """The files that are in version control or about to be."""
+    """The files that are in version control."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"not a git checkout: {done.stderr.strip()}")
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
@@ -111,6 +111,7 @@ def test_a_path_of_one_machine_is_known(text: str) -> None:
 # --- rooms ----------------------------------------------------------------------------------------------------------
 
 
+@cache
 def modules() -> dict[str, Path]:
     """The library's modules, by dotted name."""
     found = {}

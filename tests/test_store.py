@@ -263,7 +263,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path, rich: Path,
     raw, whole, altered = rich.read_bytes(), contents(rich), tmp_path / "altered.h5"
     assert raw.index(b"long long") < 800, "the attributes of the root lie in the part that is taken for it"
     stop, rng, noticed = stop or len(raw), np.random.default_rng(2), 0
-    bits = rng.choice(8 * (stop - start), min(400, 8 * (stop - start)), replace=False) + 8 * start
+    bits = rng.choice(8 * (stop - start), min(300, 8 * (stop - start)), replace=False) + 8 * start
     for byte, bit in zip(*divmod(bits, 8), strict=True):
         flipped = bytearray(raw)
         flipped[byte] ^= 1 << int(bit)

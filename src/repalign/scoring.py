@@ -17,7 +17,7 @@ from repalign import store
 from repalign.errors import DiversityError, MeasureError, StoreError
 from repalign.measures import cca
 from repalign.measures.interval import pair_interval
-from repalign.measures.regression import HeldOutFit
+from repalign.measures.regression import HeldOutFit, r2
 from repalign.theory import identifiability
 
 logger = logging.getLogger(__name__)
@@ -137,40 +137,42 @@ class View:
         return identifiability.centred_logits(self.f, self.g)
 
 
-Order = NDArray[np.intp]
-"""The order in which the second run's rows are taken; shuffled for the null."""
+Orders = Sequence[NDArray[np.intp]]
+"""Orders in which the second run's rows are taken: the true one, then shuffled ones for the null."""
+Scores = Sequence[float] | NDArray[np.float64]
 
 
-def _mean_cca(a: View, b: View, order: Order) -> float:
-    shuffled = cca.Factor(b.factor.basis[order], b.factor.rank, b.factor.units)
-    return cca.mean_cca(a.factor, shuffled)
+def _mean_cca(a: View, b: View, orders: Orders) -> Scores:
+    basis, rank, units = b.factor.basis, b.factor.rank, b.factor.units
+    return [cca.mean_cca(a.factor, cca.Factor(basis[order], rank, units)) for order in orders]
 
 
-def _linear_r2(a: View, b: View, order: Order) -> float:
-    return a.linear.r2(b.x[order])
+def _linear_r2(a: View, b: View, orders: Orders) -> Scores:
+    return a.linear.r2_of_orders(b.x, orders)
 
 
-def _affine_r2(a: View, b: View, order: Order) -> float:
-    return a.affine.r2(b.x[order])
+def _affine_r2(a: View, b: View, orders: Orders) -> Scores:
+    return a.affine.r2_of_orders(b.x, orders)
 
 
-def _decoder_r2(a: View, b: View, order: Order) -> float:
-    return identifiability.decoder_r2(a.f, a.g, b.f[order], b.g)
+def _decoder_r2(a: View, b: View, orders: Orders) -> Scores:
+    mapped = a.f.astype(np.float64) @ identifiability.map_from_decoders(a.g, b.g).T
+    return [r2(b.f[order], mapped) for order in orders]
 
 
-def _mean_kl(a: View, b: View, order: Order) -> float:
-    return identifiability.mean_kl(a.log_p, b.log_p[order])
+def _mean_kl(a: View, b: View, orders: Orders) -> Scores:
+    return [identifiability.mean_kl(a.log_p, b.log_p[order]) for order in orders]
 
 
-def _logit_distance(a: View, b: View, order: Order) -> float:
-    return identifiability.logit_distance(a.logits, b.logits[order])
+def _logit_distance(a: View, b: View, orders: Orders) -> Scores:
+    return [identifiability.logit_distance(a.logits, b.logits[order]) for order in orders]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a score is made and read. `sides`: f (a layer), g (the decoder), output (what the model predicts)."""
+    """How scores are made and read. `sides`: f (a layer), g (the decoder), output (what the model predicts)."""
 
-    score: Callable[[View, View, Order], float]
+    scores: Callable[[View, View, Orders], Scores]
     sides: tuple[str, ...]
     symmetric: bool
     lowest: float
@@ -273,13 +275,12 @@ def _array(run: Run, side: str, layer: str) -> Array:
     return run.decoder if side == "g" else run.encoder[layer]
 
 
-def _orders(n: int, section: Mapping[str, Any]) -> list[Order]:
-    """The true order, then the shuffled ones."""
+def _orders(n: int, section: Mapping[str, Any]) -> Orders:
     rng = np.random.default_rng([section["seed"], 1])
     return [np.arange(n), *(rng.permutation(n) for _ in range(section["shuffles"]))]
 
 
-def _score_pair(name: str, a: View, b: View, orders: Sequence[Order], place: Mapping[str, str]) -> list[dict[str, Any]]:
+def _score_pair(name: str, a: View, b: View, orders: Orders, place: Mapping[str, str]) -> list[dict[str, Any]]:
     measure = MEASURES[name]
     directions = [("both", a, b)] if measure.symmetric else [("a_to_b", a, b), ("b_to_a", b, a)]
     rows = []
@@ -306,7 +307,7 @@ def _score_pair(name: str, a: View, b: View, orders: Sequence[Order], place: Map
             row["problem"] = "diverged: seed " + ", ".join(str(seed) for seed in diverged)
         else:
             try:
-                scores = [measure.score(source, target, order) for order in orders]
+                scores = [float(score) for score in measure.scores(source, target, orders)]
                 row["score"] = scores[0]
                 if scores[1:]:
                     row["null_shuffled"] = float(np.mean(scores[1:]))

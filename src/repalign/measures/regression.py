@@ -1,5 +1,7 @@
 """Linear regression between representations: how much of one a linear map of the other explains."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,11 +14,16 @@ def r2(y: NDArray[np.floating], predicted: NDArray[np.floating]) -> float:
 
     At most 1, without lower bound. Raises MeasureError for a constant y.
     """
+    return 1.0 - float(np.sum((y.astype(np.float64) - predicted) ** 2)) / _total(y)
+
+
+def _total(y: NDArray[np.floating]) -> float:
+    """Sum of squares of y about its mean. Raises MeasureError for a constant y."""
     wide = y.astype(np.float64)
     total = float(np.sum((wide - wide.mean(axis=0)) ** 2))
     if total <= noise_floor(y) ** 2:
         raise MeasureError("a representation is constant over the probe points: R2 is undefined")
-    return 1.0 - float(np.sum((wide - predicted) ** 2)) / total
+    return total
 
 
 class HeldOutFit:
@@ -44,15 +51,22 @@ class HeldOutFit:
 
     def r2(self, y: NDArray[np.floating]) -> float:
         """R2 of y (points x units) over the held-out points of all folds."""
-        if len(y) != len(self.x):
-            raise MeasureError(f"{len(self.x)} and {len(y)} points: both sides need the same probe points")
-        checked(y)
-        wide = y.astype(np.float64)
-        predicted = np.empty_like(wide)
+        return float(self.r2_of_orders(y, [np.arange(len(y))])[0])
+
+    def r2_of_orders(self, y: NDArray[np.floating], orders: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
+        """R2 of y with its rows in each of these orders, as `r2`; all orders share their matrix products."""
+        n, units = checked(y)
+        if n != len(self.x):
+            raise MeasureError(f"{len(self.x)} and {n} points: both sides need the same probe points")
+        total = _total(y)
+        wide = y.astype(np.float64)[np.stack(orders, axis=1)].reshape(n, -1)  # points x (orders * units)
+        residual = np.zeros(wide.shape[1])
         for held, fit, held_x, inverse in zip(self.held, self.fitted, self.held_x, self.inverses, strict=True):
-            mean = wide[fit].mean(axis=0) if self.intercept else 0.0
-            predicted[held] = held_x @ (inverse @ (wide[fit] - mean)) + mean
-        return r2(y, predicted)
+            known = wide[fit]
+            mean = known.mean(axis=0) if self.intercept else 0.0
+            error = wide[held] - held_x @ (inverse @ (known - mean)) - mean
+            residual += np.einsum("ij,ij->j", error, error)
+        return np.asarray(1.0 - residual.reshape(len(orders), units).sum(axis=1) / total)
 
 
 def _pseudo_inverse(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:

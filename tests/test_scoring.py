@@ -425,3 +425,11 @@ def test_altered_bytes_are_noticed(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(StoreError, match=r"altered\.h5: 'step-0000010/encoder/output' is missing or damaged"):
         read_runs("a", [path])
+
+
+def test_a_lost_group_is_named(tmp_path):
+    path = three_seeds(tmp_path / "runs.h5")
+    with h5py.File(path, "a") as file:
+        del file[f"step-{LAST:07d}/encoder"]
+    with pytest.raises(StoreError, match=f"{path}: 'step-{LAST:07d}/encoder' is missing or damaged"):
+        read_runs("a", [path])

@@ -302,6 +302,9 @@ def test_files_hold_what_was_trained(tmp_path, data):
     about = files.read_about(tmp_path / "weights.safetensors")
     version = about.pop("version")
     assert isinstance(version, str)
+    assert set(about.pop("sha256")) == {
+        f"step-{step:07d}/{name}" for step in trained.weights for name in trained.weights[step]
+    }
     assert about == {
         "section": {"train": given},
         "seeds": [3, 5],
@@ -337,6 +340,28 @@ def test_missing_and_damaged_files_are_named(tmp_path, data, name):
         for read in READERS[name]:
             with pytest.raises(StoreError, match=str(tmp_path / how)):
                 read(tmp_path / how)
+
+
+def test_altered_weights_are_never_used(tmp_path, data):
+    """One flipped bit anywhere in the file: the unchanged contents or a StoreError, never other weights."""
+    write(tmp_path, section(steps=2), data)
+    path = tmp_path / "weights.safetensors"
+    whole = path.read_bytes()
+    expected, about = files.read_weights(path, 2, CPU), files.read_about(path)
+    refused = []
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), 400):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        try:
+            assert files.read_about(path) == about
+            found = files.read_weights(path, 2, CPU)
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
+        except StoreError as error:
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert all(str(path) in message for message in refused)
 
 
 @pytest.mark.parametrize("step", [1, 20, 500])

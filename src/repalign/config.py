@@ -248,7 +248,10 @@ def _partial_section(*models: type[Section]) -> type[Section]:
     fields: dict[str, Any] = {}
     for name in dict.fromkeys(name for model in models for name in model.model_fields):
         own = [model.model_fields[name] for model in models if name in model.model_fields]
-        kept: Any = Union[tuple(_partial(field.annotation) for field in own)]  # noqa: UP007
+        if all(get_origin(field.annotation) is Literal for field in own):
+            kept: Any = Literal[tuple(value for field in own for value in get_args(field.annotation))]
+        else:
+            kept = Union[tuple(_partial(field.annotation) for field in own)]  # noqa: UP007
         for constraint in own[0].metadata:
             kept = Annotated[kept, constraint]
         fields[name] = (kept | None, None)
@@ -513,8 +516,9 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
     keys = [str(part) for part in location]
     if keys[:1] in (["datasets"], ["figures"]) and len(keys) > 2:
         del keys[2]
-    elif "decoder" in keys[:-1] and "settings" not in keys:
-        del keys[keys.index("decoder") + 1]
+    first = 2 if keys[:1] == ["studies"] else 0
+    if keys[first : first + 2] == ["train", "decoder"] and len(keys) > first + 2:
+        del keys[first + 2]
     return keys
 
 

@@ -59,7 +59,7 @@ def read_runs(setting: str, paths: Iterable[str | Path]) -> tuple[list[Run], NDA
                 diverged_at = int(file.attrs["diverged_at"][position])
                 for step in file.attrs["steps"]:
                     group = f"step-{step:07d}"
-                    layers = list(file[f"{group}/encoder"])
+                    layers = store.names(file, f"{group}/encoder")
                     run = Run(
                         setting,
                         int(seed),

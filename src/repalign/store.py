@@ -118,12 +118,27 @@ def read(file: h5py.File, name: str, rows: Any = ...) -> NDArray[Any]:
     try:
         return np.asarray(file[name][rows])
     except DAMAGE as error:
-        raise StoreError(f"{file.filename}: '{name}' is missing or damaged ({_reason(error)}); {AGAIN}") from None
+        raise _damaged(file, name, error) from None
 
 
 def units(file: h5py.File, name: str) -> str:
     """The units of an array."""
-    return text(file[name], "units")
+    try:
+        return text(file[name], "units")
+    except DAMAGE as error:
+        raise _damaged(file, name, error) from None
+
+
+def names(file: h5py.File, group: str) -> list[str]:
+    """What a group of an opened file holds."""
+    try:
+        return list(file[group])
+    except DAMAGE as error:
+        raise _damaged(file, group, error) from None
+
+
+def _damaged(file: h5py.File, name: str, error: Exception) -> StoreError:
+    return StoreError(f"{file.filename}: '{name}' is missing or damaged ({_reason(error)}); {AGAIN}")
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The files of a block of runs: weights (safetensors) and history (HDF5)."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,10 +32,13 @@ def write_weights(
         "input_dim": input_dim,
         "classes": classes,
         "version": __version__,
+        # safetensors has no checksum of its own.
+        "sha256": {name: _digest(value) for name, value in tensors.items()},
     }
+    text = json.dumps(about, sort_keys=True)
     with store.replacing(path) as temporary:
         # One metadata entry: the order of several is not fixed, and equal runs have to give equal bytes.
-        metadata = {"repalign": json.dumps(about, sort_keys=True)}
+        metadata = {"repalign": json.dumps([text, hashlib.sha256(text.encode()).hexdigest()])}
         safetensors.torch.save_file({name: tensors[name].contiguous() for name in sorted(tensors)}, temporary, metadata)
 
 
@@ -42,24 +46,36 @@ def read_about(path: str | Path) -> dict[str, Any]:
     """What a weights file says of itself: section, seeds, steps, diverged_at, input_dim, classes."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads(file.metadata()["repalign"])
-            return about
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: missing, damaged or not a weights file ({error})") from None
+            text, digest = json.loads(file.metadata()["repalign"])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: missing, damaged or not a weights file ({error}); {store.AGAIN}") from None
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise StoreError(f"{path}: damaged weights file (its description was altered); {store.AGAIN}")
+    about: dict[str, Any] = json.loads(text)
+    return about
 
 
 def read_weights(path: str | Path, step: int, device: torch.device) -> Weights:
     """The weights of one saved step. Raises StoreError where the file is damaged."""
     prefix = f"step-{step:07d}/"
-    try:
-        with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
-            weights = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StoreError(f"{path}: damaged weights file ({error}); delete it and run again") from None
-    if not weights:
+    digests = {name: digest for name, digest in read_about(path)["sha256"].items() if name.startswith(prefix)}
+    if not digests:
         raise StoreError(f"{path}: holds no weights of step {step}")
+    weights = {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name, digest in digests.items():
+                value = file.get_tensor(name)
+                if _digest(value) != digest:
+                    raise StoreError(f"{path}: damaged weights file ('{name}' was altered); {store.AGAIN}")
+                weights[name.removeprefix(prefix)] = value.to(device)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StoreError(f"{path}: damaged weights file ({error}); {store.AGAIN}") from None
     return weights
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
 
 
 def write_history(path: str | Path, trained: Trained, section: str, seeds: Sequence[int]) -> None:

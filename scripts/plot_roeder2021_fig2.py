@@ -17,7 +17,7 @@ from repalign.plots import panels
 from repalign.plots.style import letter, save, styled, write_caption
 from repalign.theory.identifiability import map_from_decoders
 
-SHOWN = 600  # points of a scatter; the scores use all
+SHOWN, JOINED = 600, 3  # points of a scatter, and every which of them in the overlays; the scores use all
 MEASURE_NAMES = {
     "mean_cca": "Mean canonical correlation",
     "linear_r2": "Held-out $R^2$, linear map",
@@ -35,9 +35,8 @@ def read_panel(files, seeds):
 
 
 def fitted_map(source, target):
-    """The affine least-squares map of all points, as drawn; the printed R2 is the held-out one of the table."""
-    design = np.column_stack([source, np.ones(len(source))])
-    return design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    """The linear least-squares map of all points, as drawn; the printed R2 is the held-out one of the table."""
+    return source @ np.linalg.lstsq(source, target, rcond=None)[0]
 
 
 def plane(points):
@@ -83,15 +82,25 @@ def draw_panel(axes, files, figure, title):
         panels.class_points(axes[2], drawn["run b"][shown], labels[shown], colours)
         drawn["fitted map of run a"] = other(fitted_map(f, target))
         direction = "a_to_b" if figure["seeds"][0] < figure["seeds"][1] else "b_to_a"
-        held_out = score_of(pairs, "affine_r2", figure["seeds"], direction)
+        held_out = score_of(pairs, "linear_r2", figure["seeds"], direction)
         panels.overlay(
-            axes[3], drawn["run b"][shown][::3], drawn["fitted map of run a"][shown][::3], labels[shown][::3], colours
+            axes[3],
+            drawn["run b"][shown][::JOINED],
+            drawn["fitted map of run a"][shown][::JOINED],
+            labels[shown][::JOINED],
+            colours,
         )
         axes[3].set_title(f"held-out $R^2$ = {held_out:.3f}", size="small")
         try:
             mapped = f.astype(np.float64) @ map_from_decoders(first.decoder, second.decoder).T
             drawn["decoders' map of run a"] = other(mapped)
-            panels.overlay(axes[4], drawn["run b"][shown][::3], other(mapped)[shown][::3], labels[shown][::3], colours)
+            panels.overlay(
+                axes[4],
+                drawn["run b"][shown][::JOINED],
+                other(mapped)[shown][::JOINED],
+                labels[shown][::JOINED],
+                colours,
+            )
             axes[4].set_title(f"$R^2$ = {r2(target, mapped):.3f}", size="small")
         except MeasureError as error:
             axes[4].text(0.5, 0.5, "no $A$: diversity\ncondition fails", transform=axes[4].transAxes, ha="center")
@@ -103,10 +112,21 @@ def draw_panel(axes, files, figure, title):
             spine.set(visible=True, color="0.8", linewidth=0.6)
     return pd.concat(
         pd.DataFrame(
-            {"panel": files["setting"], "series": name, "class": labels[shown], "x": v[shown, 0], "y": v[shown, 1]}
+            {
+                "panel": files["setting"],
+                "series": name,
+                "class": labels[rows(name)],
+                "x": v[rows(name), 0],
+                "y": v[rows(name), 1],
+            }
         )
         for name, v in drawn.items()
     )
+
+
+def rows(series):
+    """The points that are drawn of a series."""
+    return slice(0, SHOWN, JOINED) if "map" in series else slice(0, SHOWN)
 
 
 def limits(*axes_and_points):
@@ -138,22 +158,22 @@ def read_sweep(starts, measure):
 
 def draw(figure, files):
     """The whole figure. Returns it with the table of what is drawn."""
-    rows, sweeps = len(files["panels"]), len(files["sweeps"])
-    canvas = plt.figure(figsize=(7.6, 1.62 * rows + (2.5 if sweeps else 0)), layout="constrained")
+    n_panels, sweeps = len(files["panels"]), len(files["sweeps"])
+    canvas = plt.figure(figsize=(7.6, 1.62 * n_panels + (2.5 if sweeps else 0)), layout="constrained")
     parts = canvas.subfigures(
-        2 if sweeps else 1, 1, height_ratios=[1.62 * rows, 2.5][: 2 if sweeps else 1], squeeze=False
+        2 if sweeps else 1, 1, height_ratios=[1.62 * n_panels, 2.5][: 2 if sweeps else 1], squeeze=False
     )
-    axes = parts[0, 0].subplots(rows, 5, squeeze=False)
+    axes = parts[0, 0].subplots(n_panels, 5, squeeze=False)
     drawn = []
     for number, (row, panel) in enumerate(zip(axes, files["panels"], strict=True)):
         drawn.append(draw_panel(row, panel, figure, figure["names"].get(panel["setting"], panel["setting"])))
-        letter(row[0], "abcdefgh"[number])
+        letter(row[0], chr(ord("a") + number))
     seeds = figure["seeds"]
     heads = (
         "data, by class",
         f"$f$ of run {seeds[0]}",
         f"$f$ of run {seeds[1]}",
-        "fitted affine map",
+        "fitted linear map",
         "$A$ from the decoders",
     )
     for axis, head in zip(axes[0], heads, strict=True):
@@ -168,7 +188,7 @@ def draw(figure, files):
             curves = read_sweep(starts, figure["measure"])
             panels.sweep(axis, curves, names=figure["names"], order=order)
             axis.set_xlabel(figure["sweeps"][name])
-            letter(axis, "abcdefgh"[rows + number])
+            letter(axis, chr(ord("a") + n_panels + number))
             for series, (pairs, summary) in curves.items():
                 drawn.append(pairs.assign(panel=f"sweep {name}", series=series))
                 drawn.append(summary.assign(panel=f"sweep {name}", series=f"{series}, mean and interval"))
@@ -193,12 +213,11 @@ def counts(files):
     runs = pd.concat([pd.read_csv(path) for path in sorted({entry["runs"] for entry in every})])
     summary = pd.concat([pd.read_csv(path) for path in sorted({entry["summary"] for entry in every})])
     at_end = runs.groupby("setting")["step"].transform("max") == runs["step"]
+    last = summary[summary["step"] == summary.groupby(["setting_a", "setting_b"])["step"].transform("max")]
     return {
         "runs": int(at_end.sum()),
         "diverged": int(runs.loc[at_end, "diverged"].sum()),
-        "without_score": int(
-            summary.loc[(summary["side"] == "f") & (summary["step"] > 0), "pairs_without_score"].sum()
-        ),
+        "without_score": int(last.loc[last["side"] == "f", "pairs_without_score"].sum()),
         "confidence": f"{100 * summary['confidence'].iloc[0]:g}",
         "n_runs": int(summary["runs"].max()),
     }

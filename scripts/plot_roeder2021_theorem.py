@@ -37,32 +37,36 @@ def draw(figure, files):
     canvas, axes = plt.subplots(
         1, len(studies), figsize=(3.9 * len(studies), 3.9), sharey=True, squeeze=False, layout="constrained"
     )
+    datasets = dict.fromkeys(name for table in studies.values() for name in sorted(table["dataset"].unique()))
+    # One marker a name, the same in every panel.
+    labels = list(dict.fromkeys(figure["names"].get(name, name) for name in datasets))
     lowest = figure["lowest"]
     left = max(lowest, min([0.0, *(r2 for table in complete.values() for r2 in table["affine_r2"])])) - 0.04
     for number, (axis, (study, table)) in enumerate(zip(axes[0], complete.items(), strict=True)):
         axis.plot([left, 1], [left, 1], color="0.6", lw=0.8, zorder=0)
-        for position, (name, group) in enumerate(table.groupby("dataset", sort=False)):
-            below = group["decoder_r2"] < lowest
-            for rows, marker in ((group[~below], MARKERS[position]), (group[below], "$\\downarrow$")):
-                axis.scatter(
-                    rows["affine_r2"].clip(lower=lowest),
-                    rows["decoder_r2"].clip(lower=lowest),
-                    c=rows["mean_kl"].clip(lower=1e-6),
-                    norm=norm,
-                    cmap=figure["palette"],
-                    marker=marker,
-                    s=26,
-                    edgecolors="black",
-                    linewidths=0.25,
-                    clip_on=False,
-                )
-            axis.scatter([], [], marker=MARKERS[position], color="0.5", label=figure["names"].get(name, name))
+        for name, group in table.groupby("dataset"):
+            label = figure["names"].get(name, name)
+            marker = MARKERS[labels.index(label) % len(MARKERS)]
+            axis.scatter(
+                group["affine_r2"].clip(lower=lowest),
+                group["decoder_r2"].clip(lower=lowest),
+                c=group["mean_kl"].clip(lower=1e-6),
+                norm=norm,
+                cmap=figure["palette"],
+                marker=marker,
+                s=26,
+                edgecolors="black",
+                linewidths=0.25,
+                clip_on=False,
+            )
+            axis.scatter([], [], marker=marker, color="0.5", label=label)
+        axis.axhline(lowest, color="0.6", lw=0.8, ls=":", zorder=0)
         axis.set(xlim=(left, 1.02), ylim=(lowest - 0.04, 1.02), title=figure["studies"][study])
         axis.set_xlabel("held-out $R^2$ of the fitted affine map")
         if table.empty:
             axis.text(0.5, 0.5, "no pair has a score", transform=axis.transAxes, ha="center")
         axis.legend(loc="upper left", fontsize="small", handletextpad=0.2, borderpad=0)
-        letter(axis, "abcdefgh"[number])
+        letter(axis, chr(ord("a") + number))
     axes[0, 0].set_ylabel("$R^2$ of $A$ from the decoders alone")
     bar = canvas.colorbar(
         plt.cm.ScalarMappable(norm, sns.color_palette(figure["palette"], as_cmap=True)), ax=axes, pad=0.01

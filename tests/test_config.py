@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
@@ -419,9 +420,9 @@ BAD = [
             f"setting a does not score {lacks}",
         )
         for measures, figure, place, lacks in (
-            ("[affine_r2]", "f: {}", "figures.f.panels: ", "mean_cca"),
-            ("[mean_cca]", "f: {}", "figures.f.panels: ", "affine_r2"),
-            ("[affine_r2]", "f: {measure: linear_r2}", "figures.f.panels: ", "linear_r2"),
+            ("[linear_r2]", "f: {}", "figures.f.panels: ", "mean_cca"),
+            ("[mean_cca]", "f: {}", "figures.f.panels: ", "linear_r2"),
+            ("[linear_r2]", "f: {measure: affine_r2}", "figures.f.panels: ", "affine_r2"),
             ("[affine_r2, decoder_r2]", THEOREM, "figures.h.studies.s: ", "mean_kl"),
             ("[affine_r2, mean_kl]", THEOREM, "figures.h.studies.s: ", "decoder_r2"),
             ("[decoder_r2, mean_kl]", THEOREM, "figures.h.studies.s: ", "affine_r2"),
@@ -490,7 +491,7 @@ def test_one_line_names_the_place_and_what_is_expected(overlay: str, place: str,
     "overlay",
     [
         "studies: {s: {train: {output_dim: 17}}}",
-        "studies: {s: {train: {output_dim: 18}, score: {measures: [mean_cca, affine_r2]}}}",
+        "studies: {s: {train: {output_dim: 18}, score: {measures: [mean_cca, linear_r2]}}}",
         "studies: {s: {train: {candidates: 18}}}",
         "studies: {s: {train: {checkpoints: [5000]}, represent: {steps: [0, 5000]}}}",
         "studies: {s: {data: {n_train: 100}}}",
@@ -514,6 +515,29 @@ def test_the_last_value_that_is_possible_is_accepted(overlay: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("overlay", "expected"),
+    [
+        ("studies: {s: {train: {steps: '60'}}}", "studies.s.train.steps"),
+        ("studies: {s: {train: {steps: 60.0}}}", "studies.s.train.steps"),
+        ("studies: {s: {seeds: {count: true}}}", "studies.s.seeds.count"),
+        (
+            "studies: {s: {sweeps: {w: {of: [a], over: [train.steps], values: [1, true]}}}}",
+            "a value stands there twice",
+        ),
+        ("download: {files: {../../x: {urls: [u], md5: " + "0" * 32 + "}}}", "download.files"),
+        ("studies: {s: {represent: {steps: []}}}", "studies.s.represent.steps"),
+        ("figures: {f: {seeds: [0, 0]}}", "figures.f.seeds: the same run twice"),
+        ("figures: {f: {palette: nonsense}}", "figures.f.palette"),
+        ("studies: {s: {train: {output_dim: 1}}}", "which a plane cannot show"),
+        ("studies: {s: {seeds: {count: 1}}}", "has one seed, so no pair of runs"),
+    ],
+)
+def test_what_would_fail_later_is_refused_at_once(overlay: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load(overlaid(overlay))
+
+
+@pytest.mark.parametrize(
     ("overlay", "places"),
     [
         ("{resluts: x, studies: {s: {seeds: {count: 0}}}}", ["config"]),
@@ -526,7 +550,7 @@ def test_the_last_value_that_is_possible_is_accepted(overlay: str) -> None:
             ["studies.t.across.0", "studies.s", "studies.s"],
         ),
         (
-            "{studies: {s: {score: {measures: [linear_r2]}}}, figures: {" + THEOREM + "}}",
+            "{studies: {s: {score: {measures: [logit_distance]}}}, figures: {" + THEOREM + "}}",
             ["figures.g.panels"] * 2 + ["figures.h.studies.s"] * 3,
         ),
     ],

@@ -287,6 +287,11 @@ def test_a_revert_of_all_these_changes_leaves_nothing_to_do(finished):
     assert planned(finished, overlays=OVERLAYS) == set()
 
 
+def test_a_moved_folder_with_its_results_has_nothing_to_do(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "moved")
+    assert planned(tmp_path / "moved", overlays=OVERLAYS) == set()
+
+
 def test_a_fresh_copy_plans_everything(tmp_path, small_mnist):
     folder = copy_project(tmp_path / "fresh")
     write_yaml(folder / "overlay.yaml", overlay(small_mnist))

@@ -61,7 +61,7 @@ def plain_training(given, data, seed):
         )
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
     batches, generator, losses = minibatch._batches([seed], len(y), given["batch_size"]), torch.Generator(), []
-    generator.manual_seed(seed)
+    generator.manual_seed(int(np.random.SeedSequence([seed, 2]).generate_state(1)[0]))
     for _ in range(given["steps"]):
         batch = next(batches)[0]
         f, g = model(x[batch])

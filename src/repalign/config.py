@@ -13,7 +13,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from repalign.errors import ConfigError
@@ -21,7 +21,7 @@ from repalign.errors import ConfigError
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9](-?[A-Za-z0-9_.])*$", description="letters, digits, _ . and single -")
 ]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Strict(), Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Model = TypeVar("Model", bound=BaseModel)
@@ -68,7 +68,7 @@ class Download(Section):
     mirror: str | None = None
     timeout: Positive = 30.0
     attempts: Count = 4
-    files: dict[str, RemoteFile] = {}
+    files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")], RemoteFile] = {}
 
 
 # --- data sets ------------------------------------------------------------------------------------------------------
@@ -79,12 +79,12 @@ class AngularClasses(Section):
 
     kind: Literal["angular_classes"]
     labels: Literal["hard", "hard_modulo_pi", "teacher"] = "hard"
-    classes: Annotated[int, Field(ge=2)] = 18
+    classes: Annotated[int, Strict(), Field(ge=2)] = 18
     sigma: Positive = 3.0
     teacher_scale: Positive = 2.0
     n_train: Count = 20_000
     n_test: Count = 4_000
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
     def files(self) -> dict[str, str]:
         return {}
@@ -96,11 +96,11 @@ class Digits(Section):
     kind: Literal["digits"]
     labels: Literal["real", "teacher"] = "real"
     classes: Literal[10] = 10
-    teacher_dim: Annotated[int, Field(ge=1, le=9)] = 2
+    teacher_dim: Annotated[int, Strict(), Field(ge=1, le=9)] = 2
     teacher_scale: Positive = 2.0
     labels_per_image: Count = 1
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
     def files(self) -> dict[str, str]:
         return {}
@@ -134,7 +134,7 @@ Dataset = Annotated[AngularClasses | Digits | Mnist, Field(discriminator="kind")
 class Seeds(Section):
     """The runs of a setting: `count` seeds from `first` on, trained in blocks of `block` seeds a job."""
 
-    first: Annotated[int, Field(ge=0)] = 0
+    first: Annotated[int, Strict(), Field(ge=0)] = 0
     count: Count = 5
     block: Count = 5
 
@@ -156,7 +156,7 @@ class Mlp(Section):
     """A multi-layer perceptron of `depth` hidden layers of `width` units, with a linear output without bias."""
 
     kind: Literal["mlp"] = "mlp"
-    depth: Annotated[int, Field(ge=0)] = 3
+    depth: Annotated[int, Strict(), Field(ge=0)] = 3
     width: Count = 64
     activation: Literal["leaky_relu", "relu", "tanh", "silu", "elu", "identity"] = "leaky_relu"
 
@@ -185,14 +185,14 @@ class Optimiser(Section):
 class Train(Section):
     """Models p(y|x,S) proportional to exp(f(x).g(y)) (Roeder et al. 2021, eq. 1) and how they are trained."""
 
-    output_dim: Annotated[int, Field(ge=1, description="M, the dimension of f and g")] = 2
+    output_dim: Annotated[int, Strict(), Field(ge=1, description="M, the dimension of f and g")] = 2
     encoder: Mlp = Mlp()
     decoder: Annotated[LabelTable | LabelMlp, Field(discriminator="kind")] = LabelMlp(kind="label_mlp")
-    candidates: Annotated[int, Field(ge=2, description="size of S; null: all labels")] | None = None
+    candidates: Annotated[int, Strict(), Field(ge=2, description="size of S; null: all labels")] | None = None
     optimiser: Optimiser = Optimiser()
     batch_size: Count = 256
     steps: Count = 5_000
-    checkpoints: list[Annotated[int, Field(ge=0)]] = []
+    checkpoints: list[Annotated[int, Strict(), Field(ge=0)]] = []
     history_every: Count = 250
     device: Device = "auto"
 
@@ -202,10 +202,13 @@ class Train(Section):
 
 
 class Represent(Section):
-    """Which representations are written: layers of f, steps (null: all saved) and test points (null: all)."""
+    """Which representations are written: layers of f, steps (null: all saved) and test points (null: all).
+
+    Without step 0 there is no null of untrained pairs.
+    """
 
     layers: Annotated[list[str], Field(min_length=1)] = ["output"]
-    steps: list[Annotated[int, Field(ge=0)]] | None = None
+    steps: Annotated[list[Annotated[int, Strict(), Field(ge=0)]], Field(min_length=1)] | None = None
     probes: Count | None = None
     device: Device = "auto"
 
@@ -214,10 +217,10 @@ class Score(Section):
     """How pairs are scored: measures, folds of the held-out fits, row shuffles of the null, confidence of intervals."""
 
     measures: Annotated[list[Measure], Field(min_length=1)] = list(get_args(Measure))
-    folds: Annotated[int, Field(ge=2)] = 5
-    shuffles: Annotated[int, Field(ge=0)] = 20
+    folds: Annotated[int, Strict(), Field(ge=2)] = 5
+    shuffles: Annotated[int, Strict(), Field(ge=0)] = 20
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
 
 class Setting(Section):
@@ -293,6 +296,8 @@ class Study(Section):
         sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]] = {}
         for sweep_name, sweep in self.sweeps.items():
             where = f"sweeps.{sweep_name}"
+            if len(set(sweep.values)) < len(sweep.values):
+                raise ConfigError(f"{where}.values: a value stands there twice")
             for start in sweep.of:
                 if start not in raw:
                     raise ConfigError(f"{where}.of: no setting '{start}'; settings: {', '.join(raw)}")
@@ -338,7 +343,7 @@ class ClassificationFigure(Section):
     seeds: Annotated[list[int], Field(min_length=2, max_length=2, description="the two runs that are drawn")] = [0, 1]
     sweeps: Annotated[dict[Name, str], Field(description="sweeps, a panel each, with the label of the axis")] = {}
     measure: Literal["mean_cca", "linear_r2", "affine_r2", "decoder_r2"] = "mean_cca"
-    palette: str = "husl"
+    palette: Literal["husl", "hls", "twilight", "viridis", "cividis", "tab20"] = "husl"
 
 
 THEOREM_MEASURES = ("affine_r2", "decoder_r2", "mean_kl")
@@ -348,10 +353,10 @@ class TheoremFigure(Section):
     """R2 of the map from the decoders against R2 of the fitted map, for every pair of runs of some studies."""
 
     plot: Literal["roeder2021_theorem"]
-    studies: dict[Name, Annotated[str, Field(description="title of the study's panel")]]
+    studies: Annotated[dict[Name, str], Field(min_length=1, description="studies with the titles of their panels")]
     names: Annotated[dict[Name, str], Field(description="data sets as the legend calls them")] = {}
     lowest: Annotated[float, Field(lt=0.5, description="R2 below this is drawn on the border")] = -0.5
-    palette: str = "viridis_r"
+    palette: Literal["viridis_r", "viridis", "cividis_r", "cividis", "magma_r", "magma"] = "viridis_r"
 
 
 Figure = Annotated[ClassificationFigure | TheoremFigure, Field(discriminator="plot")]
@@ -452,6 +457,8 @@ def _across_problems(study: Study, expansion: Expansion) -> list[str]:
         first, second = (expansion.settings[name] for name in pair)
         if first.data.dataset != second.data.dataset:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")
+        if first.score != second.score:
+            problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in their score sections")
         if first.represent.probes != second.represent.probes:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in represent.probes")
     return problems
@@ -473,7 +480,7 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
 
 
 def _classification_problems(expansion: Expansion, figure: ClassificationFigure) -> list[str]:
-    problems = []
+    problems = ["seeds: the same run twice"] if figure.seeds[0] == figure.seeds[1] else []
     drawn = {name: "panels" for name in figure.panels}
     for sweep in figure.sweeps:
         if sweep not in expansion.sweeps:
@@ -485,16 +492,20 @@ def _classification_problems(expansion: Expansion, figure: ClassificationFigure)
             problems.append(f"{place}: no setting '{name}' in {figure.study}: {', '.join(expansion.settings)}")
             continue
         setting = expansion.settings[name]
-        needed = (figure.measure, "affine_r2") if place == "panels" else (figure.measure,)
+        needed = (figure.measure, "linear_r2") if place == "panels" else (figure.measure,)
         problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, needed)]
         seeds = [seed for block in setting.seeds.blocks().values() for seed in block]
         if place == "panels":
+            if setting.train.output_dim < 2:
+                problems.append(f"panels: setting {name} has train.output_dim 1, which a plane cannot show")
             problems += [f"seeds: {name} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
     return problems
 
 
 def _lacks(setting: Setting, measures: tuple[str, ...]) -> list[str]:
     lacks = [f"does not score {measure}" for measure in measures if measure not in setting.score.measures]
+    if setting.seeds.count < 2:
+        lacks.append("has one seed, so no pair of runs")
     return lacks + ([] if "output" in setting.represent.layers else ["does not represent the layer output"])
 
 

@@ -6,7 +6,7 @@ for figure_name, figure in CONFIG.figures.items():
             f"plot_{figure_name}"
         input:
             results=figure_inputs(figure),
-            caption=f"{workflow.basedir}/workflow/report/{figure.plot}.rst",
+            caption=os.path.relpath(Path(workflow.basedir) / "workflow" / "report" / f"{figure.plot}.rst"),
         output:
             pdf=f"{R}/figures/{figure_name}.pdf",
             png=report(

@@ -29,8 +29,13 @@ def class_points(
     )
     centre = np.median(points, axis=0)
     for k in np.unique(classes):
-        # A little outside the class's median: the medians of many wedges would touch each other.
-        place = centre + 1.4 * (np.median(points[classes == k], axis=0) - centre)
+        # A little outside the median of the class's larger half: a double wedge has its median between its wedges, and
+        # the medians of many wedges would touch each other.
+        own = points[classes == k] - centre
+        axis = np.linalg.svd(own, full_matrices=False)[2][0]
+        side = own @ axis
+        half = own[side * np.sign(np.median(side) or 1.0) >= 0]
+        place = np.clip(centre + 1.4 * np.median(half, axis=0), points.min(axis=0), points.max(axis=0))
         axes.annotate(
             str(k),
             place,
@@ -77,7 +82,15 @@ def sweep(
         shift = 0.16 * (number - (len(order) - 1) / 2) if len(curves) > 1 else 0.0
         x = np.array([place[value] for value in pairs["value"]]) + shift
         jitter = np.random.default_rng(0).uniform(-0.05, 0.05, len(x))
-        axes.scatter(x + jitter, pairs["score"], s=7, color=colours[number], alpha=0.45, lw=0, marker=MARKERS[number])
+        axes.scatter(
+            x + jitter,
+            pairs["score"],
+            s=7,
+            color=colours[number],
+            alpha=0.45,
+            lw=0,
+            marker=MARKERS[number % len(MARKERS)],
+        )
         middle = np.arange(len(summary)) + shift
         error = np.abs(np.stack([summary["mean"] - summary["low"], summary["high"] - summary["mean"]]))
         axes.errorbar(
@@ -85,7 +98,7 @@ def sweep(
             summary["mean"],
             np.nan_to_num(error),
             color=colours[number],
-            marker=MARKERS[number],
+            marker=MARKERS[number % len(MARKERS)],
             ms=5,
             mec="white",
             mew=0.6,

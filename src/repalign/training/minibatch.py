@@ -52,7 +52,9 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
     x_train, y_train = torch.from_numpy(data.x_train).to(device), torch.from_numpy(data.y_train).to(device)
     x_test, y_test = torch.from_numpy(data.x_test).to(device), torch.from_numpy(data.y_test).to(device)
     batches = _batches(seeds, len(data.y_train), section["batch_size"])
-    candidate_rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    # Streams of their own: the initial weights come from manual_seed(seed) itself.
+    states = [np.random.SeedSequence([seed, 2]).generate_state(1)[0] for seed in seeds]
+    candidate_rngs = [torch.Generator().manual_seed(int(state)) for state in states]
 
     last = section["steps"]
     saved = {0, last, *section["checkpoints"]}

@@ -273,14 +273,9 @@ class Sweep(Section):
     values: Annotated[list[int | float | str | bool], Field(min_length=1)]
 
 
-class Study(Section):
+class Study(Setting):
     """One experiment: sections shared by its settings, the settings as overrides, sweeps, pairs across settings."""
 
-    data: Data
-    train: Train = Train()
-    represent: Represent = Represent()
-    score: Score = Score()
-    seeds: Seeds = Seeds()
     settings: dict[Name, Override] = {"default": Override()}  # type: ignore[valid-type]
     sweeps: dict[Name, Sweep] = {}
     across: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = []

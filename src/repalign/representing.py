@@ -35,11 +35,12 @@ def represent(target: str | Path, weights: str | Path, data: str | Path, section
         store.opened(data, "dataset") as source,
         store.create(target, "representations", json.dumps(section, sort_keys=True), **attributes) as file,
     ):
-        available = len(store.read(source, "test/y"))
+        labels = store.read(source, "test/y")
+        available = len(labels)
         n = section.get("probes") or available
         if n > available:
             raise DataError(f"{data}: represent.probes asks for {n} probe points, the test set has {available}")
-        store.put(file, "probes/y", store.read(source, "test/y", slice(n)), "class")
+        store.put(file, "probes/y", labels[:n], "class")
         for step in tqdm(steps, desc=f"represent {Path(target).stem}", unit="step", disable=None):
             own = read_weights(weights, step, device)
             for start in range(0, n, ROWS):

@@ -1,4 +1,4 @@
-# repalign: download -> prepare -> train -> represent -> score -> plot.
+# repalign: download -> prepare -> train -> represent -> factor -> score -> table -> plot.
 # What is made is in config.yaml; how, in workflow/rules (one file a stage) and scripts (one a rule).
 from snakemake.utils import min_version
 
@@ -13,7 +13,9 @@ include: "workflow/rules/download.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/represent.smk"
+include: "workflow/rules/factor.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/table.smk"
 include: "workflow/rules/plot.smk"
 
 

@@ -28,9 +28,11 @@ MEASURE_NAMES = {
 
 def read_panel(files, seeds):
     """Data, and f and g of the two runs at the last step, for one setting."""
-    runs, _ = scoring.read_runs(files["setting"], files["representations"])
-    last = max(run.step for run in runs)
-    chosen = [next(run for run in runs if run.step == last and run.seed == seed) for seed in seeds]
+    with scoring.RunFiles(files["setting"], files["representations"]) as opened:
+        last = max(run.step for run in opened.runs)
+        chosen = [next(run for run in opened.runs if run.step == last and run.seed == seed) for seed in seeds]
+        for run in chosen:
+            run.f, run.g  # noqa: B018  # read while the files are open
     return dataset.read(files["data"]), chosen
 
 
@@ -48,12 +50,16 @@ def plane(points):
     return lambda other: (other - mean) @ axes.T
 
 
+def at_end(table, setting):
+    """Rows of the output layer of f at the last step, of pairs within a setting."""
+    own = table[(table["setting_a"] == setting) & (table["setting_b"] == setting)]
+    own = own[(own["side"] == "f") & (own["layer_a"] == "output") & (own["layer_b"] == "output")]
+    return own[own["step"] == own["step"].max()]
+
+
 def score_of(table, measure, seeds, direction):
     rows = table[
         (table["measure"] == measure)
-        & (table["side"] == "f")
-        & (table["layer"] == "output")
-        & (table["step"] == table["step"].max())
         & (table["seed_a"] == min(seeds))
         & (table["seed_b"] == max(seeds))
         & table["direction"].isin(["both", direction])
@@ -61,12 +67,11 @@ def score_of(table, measure, seeds, direction):
     return float(rows["score"].iloc[0]) if len(rows) else float("nan")
 
 
-def draw_panel(axes, files, figure, title):
+def draw_panel(axes, files, figure, title, pairs):
     """One row: data, both runs, both overlays. Returns the points that are drawn."""
     data, (first, second) = read_panel(files, figure["seeds"])
     colours = sns.color_palette(figure["palette"], data.classes)
-    pairs = pd.read_csv(files["pairs"])
-    f, target, labels = first.encoder["output"], second.encoder["output"], data.y_test[: len(second.encoder["output"])]
+    f, target, labels = first.f, second.f, data.y_test[: len(second.f)]
     x = plane(data.x_test)(data.x_test)[: len(labels)]
     shown = slice(0, SHOWN)
     own, other = plane(f), plane(target)
@@ -82,7 +87,7 @@ def draw_panel(axes, files, figure, title):
         panels.class_points(axes[2], drawn["run b"][shown], labels[shown], colours)
         drawn["fitted map of run a"] = other(fitted_map(f, target))
         direction = "a_to_b" if figure["seeds"][0] < figure["seeds"][1] else "b_to_a"
-        held_out = score_of(pairs, "linear_r2", figure["seeds"], direction)
+        held_out = score_of(at_end(pairs, files["setting"]), "linear_r2", figure["seeds"], direction)
         panels.overlay(
             axes[3],
             drawn["run b"][shown][::JOINED],
@@ -92,7 +97,7 @@ def draw_panel(axes, files, figure, title):
         )
         axes[3].set_title(f"held-out $R^2$ = {held_out:.3f}", size="small")
         try:
-            mapped = f.astype(np.float64) @ map_from_decoders(first.decoder, second.decoder).T
+            mapped = f.astype(np.float64) @ map_from_decoders(first.g, second.g).T
             drawn["decoders' map of run a"] = other(mapped)
             panels.overlay(
                 axes[4],
@@ -138,26 +143,24 @@ def limits(*axes_and_points):
         axis.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
 
 
-def read_sweep(starts, measure):
+def read_sweep(starts, measure, tables):
     """Series -> (every pair, summary) at the last step, for the output layer of f."""
     curves = {}
     for start, points in starts.items():
-        pairs, summary = [], []
-        for point in points:
-            for found, table in ((pairs, pd.read_csv(point["pairs"])), (summary, pd.read_csv(point["summary"]))):
-                rows = table[
-                    (table["measure"] == measure)
-                    & (table["side"] == "f")
-                    & (table["layer"] == "output")
-                    & (table["step"] == table["step"].max())
-                ]
-                found.append(rows.assign(value=point["value"], series=start))
-        curves[start] = (pd.concat(pairs), pd.concat(summary))
+        found = {}
+        for name in ("pairs", "summary"):
+            parts = []
+            for point in points:
+                rows = at_end(tables[name], point["setting"])
+                parts.append(rows[rows["measure"] == measure].assign(value=point["value"], series=start))
+            found[name] = pd.concat(parts)
+        curves[start] = (found["pairs"], found["summary"])
     return curves
 
 
 def draw(figure, files):
     """The whole figure. Returns it with the table of what is drawn."""
+    tables = {name: pd.read_csv(path) for name, path in files["tables"].items()}
     n_panels, sweeps = len(files["panels"]), len(files["sweeps"])
     canvas = plt.figure(figsize=(7.6, 1.62 * n_panels + (2.5 if sweeps else 0)), layout="constrained")
     parts = canvas.subfigures(
@@ -166,7 +169,7 @@ def draw(figure, files):
     axes = parts[0, 0].subplots(n_panels, 5, squeeze=False)
     drawn = []
     for number, (row, panel) in enumerate(zip(axes, files["panels"], strict=True)):
-        drawn.append(draw_panel(row, panel, figure, figure["names"].get(panel["setting"], panel["setting"])))
+        drawn.append(draw_panel(row, panel, figure, figure["names"].get(panel["setting"], panel["setting"]), tables["pairs"]))
         letter(row[0], chr(ord("a") + number))
     seeds = figure["seeds"]
     heads = (
@@ -185,7 +188,7 @@ def draw(figure, files):
         order += sorted(started - set(order))
         lower = parts[1, 0].subplots(1, sweeps, squeeze=False, sharey=True)[0]
         for number, (axis, (name, starts)) in enumerate(zip(lower, files["sweeps"].items(), strict=True)):
-            curves = read_sweep(starts, figure["measure"])
+            curves = read_sweep(starts, figure["measure"], tables)
             panels.sweep(axis, curves, names=figure["names"], order=order)
             axis.set_xlabel(figure["sweeps"][name])
             letter(axis, chr(ord("a") + n_panels + number))
@@ -206,17 +209,16 @@ def draw(figure, files):
 
 def counts(files):
     """Numbers for the caption: runs, diverged runs, pairs without a score, over all settings that are drawn."""
-    every = [
-        *files["panels"],
-        *(p for starts in files["sweeps"].values() for points in starts.values() for p in points),
-    ]
-    runs = pd.concat([pd.read_csv(path) for path in sorted({entry["runs"] for entry in every})])
-    summary = pd.concat([pd.read_csv(path) for path in sorted({entry["summary"] for entry in every})])
-    at_end = runs.groupby("setting")["step"].transform("max") == runs["step"]
-    last = summary[summary["step"] == summary.groupby(["setting_a", "setting_b"])["step"].transform("max")]
+    points = [point for starts in files["sweeps"].values() for own in starts.values() for point in own]
+    drawn = {entry["setting"] for entry in [*files["panels"], *points]}
+    runs, summary = (pd.read_csv(files["tables"][name]) for name in ("runs", "summary"))
+    runs = runs[runs["setting"].isin(drawn)]
+    summary = summary[summary["setting_a"].isin(drawn) & (summary["setting_a"] == summary["setting_b"])]
+    last_step = runs.groupby("setting")["step"].transform("max") == runs["step"]
+    last = summary[summary["step"] == summary.groupby("setting_a")["step"].transform("max")]
     return {
-        "runs": int(at_end.sum()),
-        "diverged": int(runs.loc[at_end, "diverged"].sum()),
+        "runs": int(last_step.sum()),
+        "diverged": int(runs.loc[last_step, "diverged"].sum()),
         "without_score": int(last.loc[last["side"] == "f", "pairs_without_score"].sum()),
         "confidence": f"{100 * summary['confidence'].iloc[0]:g}",
         "n_runs": int(summary["runs"].max()),

@@ -13,24 +13,20 @@ from repalign.plots.style import MARKERS, letter, save, styled, write_caption
 KEYS = ["setting_a", "setting_b", "seed_a", "seed_b", "step", "direction"]
 
 
-def read_study(entries):
+def read_study(files):
     """One row a pair, direction and trained step: the fitted map's R2, the decoders' R2, and the mean KL."""
-    tables = []
-    for entry in entries:
-        pairs = pd.read_csv(entry["pairs"])
-        pairs = pairs[(pairs["layer"] == "output") & (pairs["step"] > 0)]
-        pairs = pairs[
-            ((pairs["measure"].isin(["affine_r2", "decoder_r2"])) & (pairs["side"] == "f"))
-            | (pairs["measure"] == "mean_kl")
-        ]
-        wide = pairs.pivot(index=KEYS, columns="measure", values="score").reset_index()
-        tables.append(wide.assign(pairing=entry["pairing"], dataset=entry["dataset"]))
-    return pd.concat(tables, ignore_index=True)
+    pairs = pd.read_csv(files["tables"]["pairs"])
+    pairs = pairs[(pairs["layer_a"] == "output") & (pairs["layer_b"] == "output") & (pairs["step"] > 0)]
+    pairs = pairs[
+        ((pairs["measure"].isin(["affine_r2", "decoder_r2"])) & (pairs["side"] == "f")) | (pairs["measure"] == "mean_kl")
+    ]
+    wide = pairs.pivot(index=KEYS, columns="measure", values="score").reset_index()
+    return wide.assign(dataset=wide["setting_a"].map(files["datasets"]))
 
 
 def draw(figure, files):
     """One panel a study. Returns the figure, what is drawn, and the numbers of the caption."""
-    studies = {study: read_study(entries) for study, entries in files["studies"].items()}
+    studies = {study: read_study(found) for study, found in files["studies"].items()}
     complete = {study: table.dropna(subset=["affine_r2", "decoder_r2", "mean_kl"]) for study, table in studies.items()}
     kl = pd.concat(complete.values())["mean_kl"].clip(lower=1e-6)
     norm = colors.LogNorm(kl.min(), max(kl.max(), kl.min() * 1.01)) if len(kl) else colors.LogNorm(1e-3, 1.0)

@@ -1,26 +1,33 @@
-"""Stage score: every pair of runs of a setting, or of two settings."""
+"""Stage score: the runs of a block with each other and with all runs before them."""
 
 import json
+from contextlib import ExitStack
 
-import pandas as pd
-
-from repalign import scoring
+from repalign import scoring, store
 from repalign.errors import StoreError
 from repalign.jobs import job
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake.log[0]), ExitStack() as stack:
         section = json.loads(snakemake.params.section)
         settings = json.loads(snakemake.params.settings)["settings"]
-        first, labels = scoring.read_runs(settings[0], snakemake.input.first)
-        runs, second = scoring.score_runs(first, labels), None
-        if len(settings) == 2:
-            second, other_labels = scoring.read_runs(settings[1], snakemake.input.second)
-            if labels.tolist() != other_labels.tolist():
-                raise StoreError(f"{settings[0]} and {settings[1]}: their probe points differ")
-            runs = pd.concat([runs, scoring.score_runs(second, labels)])
-        pairs = scoring.score_pairs(first, second, section, f"score {'/'.join(snakemake.wildcards)}")
-        pairs.insert(0, "study", snakemake.wildcards.study)
-        scoring.write_table(snakemake.output.pairs, pairs)
-        scoring.write_table(snakemake.output.runs, runs)
-        scoring.write_table(snakemake.output.summary, scoring.summarise(pairs, section["confidence"]))
+        paths = snakemake.input
+        earlier = stack.enter_context(scoring.RunFiles(settings[0], paths.get("earlier", [])))
+        own = stack.enter_context(scoring.RunFiles(settings[-1], [paths.own]))
+        if earlier.labels is not None and earlier.labels.tolist() != own.labels.tolist():
+            raise StoreError(f"{earlier.paths[0]} and {paths.own}: their probe points differ")
+        factors = {
+            representations: stack.enter_context(store.opened(path, "factors"))
+            for representations, path in zip(
+                [*earlier.paths, paths.own], [*paths.get("earlier_factors", []), paths.own_factors], strict=True
+            )
+        }
+        pairs, spectra = scoring.score_pairs(
+            earlier.runs,
+            own.runs,
+            factors,
+            section,
+            within=len(settings) == 1,
+            label=f"score {'/'.join(snakemake.wildcards)}",
+        )
+        scoring.write_scores(snakemake.output[0], pairs, spectra, snakemake.params.section)

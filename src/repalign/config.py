@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from itertools import combinations
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -25,7 +26,40 @@ Count = Annotated[int, Strict(), Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Model = TypeVar("Model", bound=BaseModel)
-Measure = Literal["mean_cca", "linear_r2", "affine_r2", "decoder_r2", "mean_kl", "logit_distance"]
+Measure = Literal[
+    "mean_cca",
+    "mean_squared_cca",
+    "svcca",
+    "svcca_zscored",
+    "pwcca",
+    "regularised_cca",
+    "linear_r2",
+    "affine_r2",
+    "ridge_r2",
+    "linear_r2_in_sample",
+    "affine_r2_in_sample",
+    "cka",
+    "cka_debiased",
+    "procrustes_distance",
+    "procrustes_angle",
+    "procrustes_r2",
+    "mcc",
+    "permutation_correlation",
+    "soft_matching_correlation",
+    "rsa_pearson",
+    "rsa_spearman",
+    "rsa_cosine",
+    "mutual_knn",
+    "cka_rbf",
+    "cka_rbf_debiased",
+    "decoder_r2",
+    "d_rep",
+    "mean_kl",
+    "logit_distance",
+    "permutation_error",
+    "rigid_error",
+    "linear_error",
+]
 
 
 class Section(BaseModel):
@@ -214,12 +248,31 @@ class Represent(Section):
 
 
 class Score(Section):
-    """How pairs are scored: measures, folds of the held-out fits, row shuffles of the null, confidence of intervals."""
+    """How pairs are scored, and the evidence beside each score.
 
-    measures: Annotated[list[Measure], Field(min_length=1)] = list(get_args(Measure))
-    folds: Annotated[int, Strict(), Field(ge=2)] = 5
-    shuffles: Annotated[int, Strict(), Field(ge=0)] = 20
+    shuffles: random orders of the probe points, for chance, calibrated score and p-value (0: chance from theory);
+    resamples: bootstrap draws for the interval over probe points (0: none); folds: of the held-out fits and of the
+    bootstrap; level: share of unrelated pairs that may pass; confidence: of all intervals.
+    """
+
+    measures: Annotated[list[Measure], Field(min_length=1)] = [
+        "mean_cca",
+        "linear_r2",
+        "affine_r2",
+        "decoder_r2",
+        "mean_kl",
+        "logit_distance",
+    ]
+    layers: Annotated[Literal["same", "all"], Field(description="pairs of equal layers, or of any two")] = "same"
+    folds: Annotated[int, Strict(), Field(ge=2, le=100)] = 10
+    shuffles: Annotated[int, Strict(), Field(ge=0)] = 99
+    resamples: Annotated[int, Strict(), Field(ge=0)] = 50
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    svcca_components: Annotated[Count | None, Field(description="directions that svcca keeps; null: by variance")] = None
+    svcca_variance: Annotated[float, Field(gt=0, le=1)] = 0.99
+    penalty: Annotated[float, Field(gt=0, description="of ridge_r2 and regularised_cca, share of mean variance")] = 0.01
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu is NumPy, cuda is torch")] = "cpu"
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
 
@@ -278,7 +331,10 @@ class Study(Setting):
 
     settings: dict[Name, Override] = {"default": Override()}  # type: ignore[valid-type]
     sweeps: dict[Name, Sweep] = {}
-    across: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = []
+    across: Annotated[
+        Literal["all"] | list[Annotated[list[Name], Field(min_length=2, max_length=2)]],
+        Field(description="pairs of settings whose runs are compared with each other, or all of them"),
+    ] = []
 
     def expand(self) -> "Expansion":
         """Every setting, complete, and for every sweep and setting it starts from the settings by value."""
@@ -309,19 +365,21 @@ class Study(Setting):
                         raise ConfigError(f"{where}.values: '{value}' cannot be part of a file name")
                     if settings.setdefault(made[value], setting) != setting:
                         raise ConfigError(f"{where}: another setting is called '{made[value]}' already; rename one")
-        for number, pair in enumerate(self.across):
+        across = self.across if self.across != "all" else [list(pair) for pair in combinations(sorted(settings), 2)]
+        for number, pair in enumerate(across):
             for name in pair:
                 if name not in settings:
                     raise ConfigError(f"across.{number}: no setting '{name}'; settings: {', '.join(settings)}")
             if pair[0] == pair[1]:
                 raise ConfigError(f"across.{number}: '{pair[0]}' twice; the pairs within a setting are always scored")
-        return Expansion(settings=settings, sweeps=sweeps)
+        return Expansion(settings=settings, sweeps=sweeps, across=across)
 
 
 class Expansion(BaseModel):
-    """A study's settings by name, and its sweeps: sweep -> starting setting -> value -> setting."""
+    """A study's settings by name, its sweeps (sweep -> starting setting -> value -> setting), pairs across settings."""
 
     settings: dict[str, Setting]
+    across: list[list[str]]
     sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]]
 
 
@@ -404,7 +462,7 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
         for problem, settings in found.items():
             where = "" if len(settings) == len(expansion.settings) else f" (setting {', '.join(settings)})"
             problems.append(f"studies.{name}{where}: {problem}")
-        problems += [f"studies.{name}.{problem}" for problem in _across_problems(config.studies[name], expansion)]
+        problems += [f"studies.{name}.{problem}" for problem in _across_problems(expansion)]
     for name, dataset in config.datasets.items():
         for file in dataset.files().values():
             if file not in config.download.files:
@@ -446,9 +504,9 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
     return problems
 
 
-def _across_problems(study: Study, expansion: Expansion) -> list[str]:
+def _across_problems(expansion: Expansion) -> list[str]:
     problems = []
-    for number, pair in enumerate(study.across):
+    for number, pair in enumerate(expansion.across):
         first, second = (expansion.settings[name] for name in pair)
         if first.data.dataset != second.data.dataset:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")

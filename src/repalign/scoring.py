@@ -1,28 +1,47 @@
-"""The tables of the score stage: every run, every pair of runs with its nulls, and means with intervals over runs."""
+"""The factor, score and table stages: what is computed once a run, every pair of runs, and the tables of a study."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from repalign import store
-from repalign.errors import DiversityError, MeasureError, StoreError
-from repalign.measures import cca
+from repalign.alignment import Engine, Representation, Spectrum
+from repalign.errors import MeasureError, StoreError
+from repalign.measures.catalogue import MEASURES
+from repalign.measures.cross import folds_of
+from repalign.measures.evidence import COLUMNS, Evidence, corrected
+from repalign.measures.factor import Factor, factorise, placed
 from repalign.measures.interval import pair_interval
-from repalign.measures.regression import HeldOutFit, r2
+from repalign.measures.linear import Options
 from repalign.theory import identifiability
 
 logger = logging.getLogger(__name__)
-Array = NDArray[np.floating]
 UNTRAINED = 0  # the step of the null of untrained pairs
+OF_DECODERS = ("decoder_r2", "d_rep")  # map one f to the other by the decoders
+OF_OUTPUTS = ("mean_kl", "logit_distance")  # compare what the models predict
+KEYS = ["setting_a", "setting_b", "seed_a", "seed_b", "layer_a", "layer_b", "side", "measure", "direction"]
+
+
+class Stored:
+    """Rows of an array of a result file that are read when they are asked for."""
+
+    def __init__(self, file: h5py.File, name: str, position: int) -> None:
+        self.file, self.name, self.position = file, name, position
+        data = store.array(file, name)
+        self.shape, self.dtype = tuple(data.shape[1:]), data.dtype
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return store.read(self.file, self.name, (self.position, rows))
 
 
 @dataclass(frozen=True)
@@ -33,166 +52,119 @@ class Run:
     seed: int
     step: int
     diverged: bool
-    encoder: Mapping[str, Array]
-    decoder: Array
+    encoder: Mapping[str, Stored]
+    decoder: Stored
+    path: str
 
     @property
     def name(self) -> str:
         return f"{self.setting}, seed {self.seed}, step {self.step}"
 
+    @cached_property
+    def f(self) -> NDArray[np.floating]:
+        """The output of f, in memory."""
+        return self.encoder["output"][:]
 
-def read_runs(setting: str, paths: Iterable[str | Path]) -> tuple[list[Run], NDArray[np.int64]]:
-    """The runs of a setting from its representation files, and the labels of the probe points.
+    @cached_property
+    def g(self) -> NDArray[np.floating]:
+        """g, in memory."""
+        return self.decoder[:]
 
-    Raises StoreError for a damaged file, for a representation that is not finite though its run did not diverge, and
-    for files with different probe points.
+    @property
+    def representations(self) -> dict[str, Stored]:
+        """f by layer and g, by the names of their factors."""
+        return {f"f/{layer}": rows for layer, rows in self.encoder.items()} | {"g/output": self.decoder}
+
+
+class RunFiles:
+    """The representation files of a setting, open while the block lasts."""
+
+    def __init__(self, setting: str, paths: Iterable[str | Path]) -> None:
+        self.setting, self.paths = setting, list(paths)
+        self._opened: list[Any] = []
+
+    def __enter__(self) -> "RunFiles":
+        self.runs: list[Run] = []
+        self.labels: NDArray[np.int64] | None = None
+        try:
+            for path in self.paths:
+                context = store.opened(path, "representations")
+                file = context.__enter__()
+                self._opened.append(context)
+                own = store.read(file, "probes/y")
+                if self.labels is not None and not np.array_equal(self.labels, own):
+                    raise StoreError(f"{path}: other probe points than the files beside it")
+                self.labels = own
+                self.runs += _runs_of(file, self.setting, str(path))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        while self._opened:
+            self._opened.pop().__exit__(None, None, None)
+
+
+def _runs_of(file: h5py.File, setting: str, path: str) -> Iterator[Run]:
+    for position, seed in enumerate(file.attrs["seeds"]):
+        diverged_at = int(file.attrs["diverged_at"][position])
+        for step in file.attrs["steps"]:
+            group = f"step-{step:07d}"
+            layers = store.names(file, f"{group}/encoder")
+            yield Run(
+                setting,
+                int(seed),
+                int(step),
+                0 <= diverged_at <= step,
+                {layer: Stored(file, f"{group}/encoder/{layer}", position) for layer in layers},
+                Stored(file, f"{group}/decoder/output", position),
+                path,
+            )
+
+
+# --- factors --------------------------------------------------------------------------------------------------------
+
+
+def settings_of(section: Mapping[str, Any]) -> Evidence:
+    """The evidence that a `score` section asks for."""
+    names = ("shuffles", "resamples", "folds", "level", "confidence", "seed")
+    return Evidence(**{name: section[name] for name in names})
+
+
+def write_factors(path: str | Path, runs: Sequence[Run], section: Mapping[str, Any], about: str) -> None:
+    """The factor of every representation of every run that did not diverge.
+
+    Layout: `<seed>/step-<step>/<f or g>/<layer>/` mean, axes, scales, moments. section: folds, seed, device of the
+    `score` section. Raises MeasureError where a representation is not finite though its run did not diverge.
     """
-    runs: list[Run] = []
-    labels: NDArray[np.int64] | None = None
-    for path in paths:
-        with store.opened(path, "representations") as file:
-            own = store.read(file, "probes/y")
-            if labels is not None and not np.array_equal(labels, own):
-                raise StoreError(f"{path}: other probe points than the files beside it")
-            labels = own
-            for position, seed in enumerate(file.attrs["seeds"]):
-                diverged_at = int(file.attrs["diverged_at"][position])
-                for step in file.attrs["steps"]:
-                    group = f"step-{step:07d}"
-                    layers = store.names(file, f"{group}/encoder")
-                    run = Run(
-                        setting,
-                        int(seed),
-                        int(step),
-                        0 <= diverged_at <= step,
-                        {layer: store.read(file, f"{group}/encoder/{layer}", position) for layer in layers},
-                        store.read(file, f"{group}/decoder/output", position),
-                    )
-                    _check(path, run)
-                    runs.append(run)
-    if labels is None:
-        raise StoreError(f"{setting}: no representation files")
-    return runs, labels
+    place = placed(section["device"])
+    made = 0
+    with store.create(path, "factors", about) as file:
+        for run in tqdm(runs, desc=f"factor {Path(path).parent.name}", unit="run", disable=None):
+            for name, rows in {} if run.diverged else run.representations.items():
+                fold = folds_of(rows.shape[0], section["folds"], section["seed"])
+                try:
+                    factor = factorise(rows, fold, place)
+                except MeasureError as error:
+                    problem = "the run did not diverge; delete the file and run again"
+                    raise MeasureError(f"{run.path}: {run.name}, {name}: {error}; {problem}") from None
+                group = f"{run.seed}/step-{run.step:07d}/{name}"
+                for part in ("mean", "axes", "scales", "moments"):
+                    store.put(file, f"{group}/{part}", getattr(factor, part), "activation")
+                file[group].attrs.update({"points": factor.points, "double": factor.double})
+                made += 1
+                if factor.rank < factor.units:
+                    logger.info("%s, %s: rank %d of %d units", run.name, name, factor.rank, factor.units)
+    logger.info("%d representations of %d runs factorised", made, len({run.seed for run in runs}))
 
 
-def _check(path: str | Path, run: Run) -> None:
-    if run.diverged:
-        return
-    for layer, values in {**{f"f, {k}": v for k, v in run.encoder.items()}, "g": run.decoder}.items():
-        bad = int((~np.isfinite(values)).any(axis=1).sum())
-        if bad:
-            raise StoreError(
-                f"{path}: {run.name}, {layer}: {bad} of {len(values)} rows are not finite, though the run did not "
-                "diverge; delete the file and run again"
-            )
-    for layer, values in run.encoder.items():
-        n, units = values.shape
-        if n < units + 2:
-            raise MeasureError(
-                f"{path}: {run.name}, {layer}: {n} probe points for {units} units; alignment means nothing with fewer "
-                "than units + 2 points: raise represent.probes or leave the layer out of represent.layers"
-            )
-        if n < 10 * units:
-            logger.warning("%s, %s: only %d probe points for %d units", run.name, layer, n, units)
-
-
-# --- measures on views ----------------------------------------------------------------------------------------------
-
-
-class View:
-    """What the measures need of one run: a representation x (rows x units), its encoder and decoder output, cached."""
-
-    def __init__(self, x: Array, run: Run, folds: int, seed: int) -> None:
-        self.x, self.run, self.folds, self.seed = x, run, folds, seed
-
-    @cached_property
-    def factor(self) -> cca.Factor:
-        return cca.factor(self.x)
-
-    @cached_property
-    def linear(self) -> HeldOutFit:
-        return self._fit(False)
-
-    @cached_property
-    def affine(self) -> HeldOutFit:
-        return self._fit(True)
-
-    def _fit(self, intercept: bool) -> HeldOutFit:
-        return HeldOutFit(self.x, intercept=intercept, folds=self.folds, rng=np.random.default_rng(self.seed))
-
-    @property
-    def f(self) -> Array:
-        return self.run.encoder["output"]
-
-    @property
-    def g(self) -> Array:
-        return self.run.decoder
-
-    @cached_property
-    def log_p(self) -> NDArray[np.float64]:
-        return identifiability.log_probabilities(self.f, self.g)
-
-    @cached_property
-    def logits(self) -> NDArray[np.float64]:
-        return identifiability.centred_logits(self.f, self.g)
-
-
-Orders = Sequence[NDArray[np.intp]]
-"""Orders in which the second run's rows are taken: the true one, then shuffled ones for the null."""
-Scores = Sequence[float] | NDArray[np.float64]
-
-
-def _mean_cca(a: View, b: View, orders: Orders) -> Scores:
-    basis, rank, units = b.factor.basis, b.factor.rank, b.factor.units
-    return [cca.mean_cca(a.factor, cca.Factor(basis[order], rank, units)) for order in orders]
-
-
-def _linear_r2(a: View, b: View, orders: Orders) -> Scores:
-    return a.linear.r2_of_orders(b.x, orders)
-
-
-def _affine_r2(a: View, b: View, orders: Orders) -> Scores:
-    return a.affine.r2_of_orders(b.x, orders)
-
-
-def _decoder_r2(a: View, b: View, orders: Orders) -> Scores:
-    mapped = a.f.astype(np.float64) @ identifiability.map_from_decoders(a.g, b.g).T
-    return [r2(b.f[order], mapped) for order in orders]
-
-
-def _mean_kl(a: View, b: View, orders: Orders) -> Scores:
-    return [identifiability.mean_kl(a.log_p, b.log_p[order]) for order in orders]
-
-
-def _logit_distance(a: View, b: View, orders: Orders) -> Scores:
-    return [identifiability.logit_distance(a.logits, b.logits[order]) for order in orders]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How scores are made and read. `sides`: f (a layer), g (the decoder), output (what the model predicts)."""
-
-    scores: Callable[[View, View, Orders], Scores]
-    sides: tuple[str, ...]
-    symmetric: bool
-    lowest: float
-    highest: float
-    closer_is: str  # "higher" or "lower"
-
-
-INF = float("inf")
-MEASURES = {
-    "mean_cca": Measure(_mean_cca, ("f", "g"), True, 0.0, 1.0, "higher"),
-    "linear_r2": Measure(_linear_r2, ("f", "g"), False, -INF, 1.0, "higher"),
-    "affine_r2": Measure(_affine_r2, ("f", "g"), False, -INF, 1.0, "higher"),
-    "decoder_r2": Measure(_decoder_r2, ("f",), False, -INF, 1.0, "higher"),
-    "mean_kl": Measure(_mean_kl, ("output",), False, 0.0, INF, "lower"),
-    "logit_distance": Measure(_logit_distance, ("output",), True, 0.0, INF, "lower"),
-}
-OUTPUT_ONLY = ("decoder_r2", "mean_kl", "logit_distance")  # they need f and g of the same model
-
-
-# --- tables ---------------------------------------------------------------------------------------------------------
+def read_factor(file: h5py.File, run: Run, name: str) -> Factor:
+    """One factor of an opened file."""
+    group = f"{run.seed}/step-{run.step:07d}/{name}"
+    arrays = {part: store.read(file, f"{group}/{part}") for part in ("mean", "axes", "scales", "moments")}
+    attributes = file[group].attrs
+    return Factor(points=int(attributes["points"]), double=bool(attributes["double"]), **arrays)
 
 
 def score_runs(runs: Sequence[Run], labels: NDArray[np.int64]) -> pd.DataFrame:
@@ -201,13 +173,12 @@ def score_runs(runs: Sequence[Run], labels: NDArray[np.int64]) -> pd.DataFrame:
     for run in runs:
         row: dict[str, Any] = {"setting": run.setting, "seed": run.seed, "step": run.step, "diverged": run.diverged}
         if not run.diverged and "output" in run.encoder:
-            f, g = run.encoder["output"], run.decoder
-            log_p = identifiability.log_probabilities(f, g)
+            log_p = identifiability.log_probabilities(run.f, run.g)
             row["test_loss"] = -float(np.mean(log_p[np.arange(len(labels)), labels]))
             row["test_accuracy"] = float(np.mean(log_p.argmax(axis=1) == labels))
             for side, found in (
-                ("f", identifiability.encoder_diversity(g)),
-                ("g", identifiability.decoder_diversity(f, g)),
+                ("f", identifiability.encoder_diversity(run.g)),
+                ("g", identifiability.decoder_diversity(run.f, run.g)),
             ):
                 row[f"diversity_{side}"] = found.holds
                 row[f"diversity_{side}_rank"] = found.rank
@@ -226,98 +197,193 @@ def score_runs(runs: Sequence[Run], labels: NDArray[np.int64]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def score_pairs(
-    first: Sequence[Run], second: Sequence[Run] | None, section: Mapping[str, Any], label: str = "score"
-) -> pd.DataFrame:
-    """Every pair of runs at every step, layer and side: one row a measure and direction.
+# --- pairs ----------------------------------------------------------------------------------------------------------
 
-    The pairs are those within `first`, or, where `second` is given, all of one run of each. `null_shuffled` is the mean
-    score over random orders of the second run's probe points, `null_shuffled_best` the closest of them,
-    `null_untrained` the same pair's score before training. A pair of which a run diverged, or for which a measure is
-    undefined, keeps its row, without a score and with its `problem`.
+
+@dataclass(frozen=True)
+class Part:
+    """What is compared in one go: representations of some runs, by layer, and the pairs of them that are asked for."""
+
+    side: str
+    members: Sequence[tuple[Run, str]]
+    pairs: Sequence[tuple[int, int]]
+    measures: Sequence[str]
+
+
+def score_pairs(
+    earlier: Sequence[Run],
+    own: Sequence[Run],
+    factors: Mapping[str, h5py.File],
+    section: Mapping[str, Any],
+    *,
+    within: bool,
+    label: str = "score",
+) -> tuple[pd.DataFrame, list[Spectrum]]:
+    """Every pair of a run of `earlier` or (with `within`) of `own` with one of `own`, at every step, layer and side.
+
+    One row a measure and direction; a pair of which a run diverged, or for which a measure is undefined, keeps its row,
+    without a score and with its `problem`. factors: opened factor files by path of the representation file. section: a
+    complete `score` section. The column `spectrum` is the number of the pair's spectrum in the list, -1 for none.
     """
     rows: list[dict[str, Any]] = []
-    steps = sorted({run.step for run in first} & {run.step for run in second or first})
-    bar = tqdm(steps, desc=label, unit="step", disable=None)
-    for step in bar:
-        a = [run for run in first if run.step == step]
-        b = [run for run in second or first if run.step == step]
-        pairs = list(combinations(range(len(a)), 2)) if second is None else list(product(range(len(a)), range(len(b))))
-        for side, layer in _places(a, b):
-            views_a, views_b = (
-                [View(_array(run, side, layer), run, section["folds"], section["seed"]) for run in runs]
-                for runs in (a, b)
-            )
-            if second is None:
-                views_b = views_a
-            orders = _orders(len(views_a[0].x), section)
-            for name in section["measures"]:
-                if side not in MEASURES[name].sides or (name in OUTPUT_ONLY and layer != "output"):
-                    continue
-                for i, j in pairs:
-                    rows += _score_pair(name, views_a[i], views_b[j], orders, {"layer": layer, "side": side})
-    table = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    keys = ["setting_a", "setting_b", "seed_a", "seed_b", "layer", "side", "measure", "direction"]
-    untrained = table[table["step"] == UNTRAINED].set_index(keys)["score"].rename("null_untrained")
-    table = table.join(untrained, on=keys)
-    return table[[c for c in table.columns if c != "problem"] + ["problem"]]
+    spectra: list[Spectrum] = []
+    steps = sorted({run.step for run in own} & {run.step for run in earlier or own})
+    pairs: list[tuple[int, int]] = []
+    for step in tqdm(steps, desc=label, unit="step", disable=None):
+        a, b = ([run for run in runs if run.step == step] for runs in (earlier, own))
+        runs = [*a, *b]
+        pairs = list(product(range(len(a)), range(len(a), len(runs))))
+        pairs += list(combinations(range(len(a), len(runs)), 2)) if within else []
+        for part in _parts(runs, pairs, section) if pairs else []:
+            _score_part(part, factors, section, rows, spectra)
+    logger.info("%d pairs of %d runs scored at %d steps", len(pairs), len({(r.setting, r.seed) for r in own}), len(steps))
+    return pd.DataFrame(rows), spectra
 
 
-def _places(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[str, str]]:
-    layers = [layer for layer in a[0].encoder if layer in b[0].encoder] if a and b else []
-    places = [("f", layer) for layer in layers] + [("g", "output")]
-    return [*places, ("output", "output")] if "output" in layers else places
+def _parts(runs: Sequence[Run], pairs: Sequence[tuple[int, int]], section: Mapping[str, Any]) -> Iterator[Part]:
+    chosen = section["measures"]
+    linear = [name for name in chosen if MEASURES[name].family == "linear"]
+    others = [name for name in chosen if name not in (*linear, *OF_DECODERS, *OF_OUTPUTS)]
+    members = [(run, layer) for run in runs for layer in run.encoder]
+    number = {(id(run), layer): position for position, (run, layer) in enumerate(members)}
+    of_layers = [
+        (number[id(runs[a]), layer_a], number[id(runs[b]), layer_b])
+        for a, b in pairs
+        for layer_a, layer_b in product(runs[a].encoder, runs[b].encoder)
+        if section["layers"] == "all" or layer_a == layer_b
+    ]
+    yield Part("f", members, of_layers, [*linear, *others])
+    outputs = [(run, "output") for run in runs]
+    yield Part("g", outputs, pairs, linear)
+    if all("output" in run.encoder for run in runs):
+        yield Part("f", outputs, pairs, [name for name in chosen if name in OF_DECODERS])
+        yield Part("output", outputs, pairs, [name for name in chosen if name in OF_OUTPUTS])
 
 
-def _array(run: Run, side: str, layer: str) -> Array:
-    return run.decoder if side == "g" else run.encoder[layer]
-
-
-def _orders(n: int, section: Mapping[str, Any]) -> Orders:
-    rng = np.random.default_rng([section["seed"], 1])
-    return [np.arange(n), *(rng.permutation(n) for _ in range(section["shuffles"]))]
-
-
-def _score_pair(name: str, a: View, b: View, orders: Orders, place: Mapping[str, str]) -> list[dict[str, Any]]:
-    measure = MEASURES[name]
-    directions = [("both", a, b)] if measure.symmetric else [("a_to_b", a, b), ("b_to_a", b, a)]
-    rows = []
-    for direction, source, target in directions:
-        row: dict[str, Any] = {
-            "setting_a": a.run.setting,
-            "setting_b": b.run.setting,
-            "seed_a": a.run.seed,
-            "seed_b": b.run.seed,
-            "step": a.run.step,
-            **place,
-            "measure": name,
-            "direction": direction,
-            "points": len(a.x),
-            "units_a": a.x.shape[1],
-            "units_b": b.x.shape[1],
-            "score": np.nan,
-            "null_shuffled": np.nan,
-            "null_shuffled_best": np.nan,
-            "problem": "",
+def _score_part(
+    part: Part,
+    factors: Mapping[str, h5py.File],
+    section: Mapping[str, Any],
+    rows: list[dict[str, Any]],
+    spectra: list[Spectrum],
+) -> None:
+    if not part.measures:
+        return
+    alive = [pair for pair in part.pairs if not any(part.members[k][0].diverged for k in pair)]
+    used = sorted({number for pair in alive for number in pair})
+    place_of = {number: position for position, number in enumerate(used)}
+    of_decoders = set(part.measures) <= {*OF_DECODERS, *OF_OUTPUTS}
+    everyone = [_representation(part, number, factors, of_decoders) for number in used]
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    if alive:
+        n = everyone[0].rows.shape[0]
+        engine = Engine(
+            everyone,
+            part.measures,
+            settings_of(section),
+            fold=folds_of(n, section["folds"], section["seed"]),
+            options=Options(section.get("svcca_components"), section["svcca_variance"], section["penalty"]),
+            place=placed(section["device"]),
+            spectra=part.side == "f" and not of_decoders,
+        )
+        made, own_spectra = engine.run([(place_of[a], place_of[b]) for a, b in alive])
+        for row in made:
+            key = (row.pop("a"), row.pop("b"))
+            row["spectrum"] = -1
+            if key in own_spectra and row["measure"] == "mean_cca":
+                row["spectrum"] = len(spectra)
+                spectra.append(own_spectra[key])
+            found.setdefault((used[key[0]], used[key[1]]), []).append(row)
+    for a, b in part.pairs:
+        (run_a, layer_a), (run_b, layer_b) = part.members[a], part.members[b]
+        about = {
+            "setting_a": run_a.setting,
+            "setting_b": run_b.setting,
+            "seed_a": run_a.seed,
+            "seed_b": run_b.seed,
+            "step": run_a.step,
+            "layer_a": layer_a,
+            "layer_b": layer_b,
+            "side": part.side,
         }
-        diverged = [run.seed for run in (a.run, b.run) if run.diverged]
-        if diverged:
-            row["problem"] = "diverged: seed " + ", ".join(str(seed) for seed in diverged)
-        else:
-            try:
-                scores = [float(score) for score in measure.scores(source, target, orders)]
-                row["score"] = scores[0]
-                if scores[1:]:
-                    row["null_shuffled"] = float(np.mean(scores[1:]))
-                    row["null_shuffled_best"] = (max if measure.closer_is == "higher" else min)(scores[1:])
-            except (MeasureError, DiversityError) as error:
-                row["problem"] = str(error)
-        if row["problem"]:
-            logger.warning("%s: %s and %s: no score: %s", name, a.run.name, b.run.name, row["problem"])
-        rows.append(row)
-    return rows
+        for row in found.get((a, b)) or _of_diverged(run_a, run_b, part):
+            if row["problem"]:
+                logger.warning(
+                    "%s: %s and %s: no score: %s", row["measure"], run_a.name, run_b.name, row["problem"]
+                )
+            rows.append(about | row)
+
+
+def _of_diverged(run_a: Run, run_b: Run, part: Part) -> Iterator[dict[str, Any]]:
+    seeds = ", ".join(str(run.seed) for run in (run_a, run_b) if run.diverged)
+    for name in part.measures:
+        for direction in ("both",) if MEASURES[name].symmetric else ("a_to_b", "b_to_a"):
+            empty = {"score": np.nan, **dict.fromkeys(COLUMNS, np.nan), "warning": ""}
+            problem = f"diverged: seed {seeds}"
+            yield {"measure": name, "direction": direction, **empty, "problem": problem, "spectrum": -1}
+
+
+def _representation(
+    part: Part, number: int, factors: Mapping[str, h5py.File], of_decoders: bool
+) -> Representation:
+    run, layer = part.members[number]
+    if of_decoders:
+        return Representation(run.name, run.encoder["output"], decoder=run.g)
+    name = f"{part.side}/{layer}"
+    return Representation(run.name, run.representations[name], read_factor(factors[run.path], run, name))
+
+
+def write_scores(path: str | Path, pairs: pd.DataFrame, spectra: Sequence[Spectrum], about: str) -> None:
+    """The scores of one job: the table, column by column, and the spectra end to end."""
+    with store.create(path, "scores", about) as file:
+        store.put_table(file, "pairs", pairs)
+        _put_spectra(file, spectra)
+
+
+def _put_spectra(file: h5py.File, spectra: Sequence[Spectrum]) -> None:
+    lengths = np.array([len(spectrum.rho) for spectrum in spectra], dtype=np.int64)
+    rho = np.concatenate([spectrum.rho for spectrum in spectra]) if spectra else np.zeros(0)
+    null = np.concatenate([spectrum.null for spectrum in spectra], axis=1) if spectra else np.zeros((3, 0))
+    store.put(file, "spectra/length", lengths, "canonical correlations of a pair")
+    store.put(file, "spectra/rho", rho, "canonical correlation")
+    store.put(file, "spectra/null", null.T, "canonical correlation: 5 %, median, 95 % of shuffled points")
+
+
+def read_spectra(path: str | Path, kind: str = "spectra") -> list[Spectrum]:
+    """The spectra of a file, in the order that the column `spectrum` of the table counts."""
+    with store.opened(path, kind) as file:
+        edges = np.cumsum(store.read(file, "spectra/length"))[:-1]
+        rho = np.split(store.read(file, "spectra/rho"), edges)
+        null = np.split(store.read(file, "spectra/null"), edges)
+    return [Spectrum(own, band.T) for own, band in zip(rho, null, strict=True) if len(own)]
+
+
+# --- tables of a study ----------------------------------------------------------------------------------------------
+
+
+def join(paths: Iterable[str | Path]) -> tuple[pd.DataFrame, list[Spectrum]]:
+    """The scores of all jobs of a study as one tidy table, with what needs all of them.
+
+    `p_corrected`: p-values corrected over the table's pairs, of each measure at each step by itself; `null_untrained`:
+    the score of the same pair before training.
+    """
+    tables, spectra = [], list[Spectrum]()
+    for path in paths:
+        with store.opened(path, "scores") as file:
+            table = store.read_table(file, "pairs")
+        if not table.empty:
+            table["spectrum"] += np.where(table["spectrum"] >= 0, len(spectra), 0)
+            tables.append(table)
+        spectra += read_spectra(path, "scores")
+    if not tables:
+        return pd.DataFrame(), []
+    pairs = pd.concat(tables, ignore_index=True)
+    own = pairs.groupby(["measure", "step", "side"], sort=False)["p_value"]
+    place = list(pairs.columns).index("p_value") + 1
+    pairs.insert(place, "p_corrected", own.transform(lambda p: corrected(p.to_numpy())))
+    untrained = pairs[pairs["step"] == UNTRAINED].set_index(KEYS)["score"].rename("null_untrained")
+    pairs = pairs.join(untrained, on=KEYS)
+    return pairs[[*(c for c in pairs.columns if c not in ("warning", "problem")), "warning", "problem"]], spectra
 
 
 def _mean_of_all(values: pd.Series) -> float:
@@ -325,16 +391,16 @@ def _mean_of_all(values: pd.Series) -> float:
 
 
 def summarise(pairs: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Means over pairs with intervals over runs (`pair_interval`), one row a step, layer, side and measure.
+    """Means over pairs with intervals over runs (`pair_interval`), one row a step, layers, side and measure.
 
     Both directions of a pair are averaged first. `pairs_without_score` counts pairs of diverged runs and undefined
     measures. An interval is cut at the bounds of its measure.
     """
     rows: list[dict[str, Any]] = []
-    keys = ["setting_a", "setting_b", "step", "layer", "side", "measure"]
+    keys = ["setting_a", "setting_b", "step", "layer_a", "layer_b", "side", "measure"]
     if pairs.empty:
         return pd.DataFrame(rows)
-    numbers = ["score", "null_shuffled", "null_untrained"]
+    numbers = ["score", "chance", "calibrated", "null_untrained"]
     for key, group in pairs.groupby(keys, sort=False):
         place: dict[str, Any] = dict(zip(keys, key, strict=True))
         # A pair needs all its directions; a mean with one of them missing would be of something else.
@@ -353,7 +419,8 @@ def summarise(pairs: pd.DataFrame, confidence: float) -> pd.DataFrame:
                 "confidence": confidence,
                 "lowest": scored["score"].min(),
                 "highest": scored["score"].max(),
-                "null_shuffled": scored["null_shuffled"].mean(),
+                "chance": scored["chance"].mean(),
+                "calibrated": scored["calibrated"].mean(),
                 "null_untrained": scored["null_untrained"].mean(),
                 "runs": len({*first, *second}),
                 "pairs": len(scored),
@@ -363,7 +430,17 @@ def summarise(pairs: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_table(path: str | Path, table: pd.DataFrame) -> None:
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """The table as csv, whole or not at all."""
     with store.replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+
+
+def write_tables(csv: str | Path, hdf5: str | Path, spectra_path: str | Path, joined: Any, about: str) -> None:
+    """A study's table as csv and as HDF5 (column by column), and its spectra."""
+    pairs, spectra = joined
+    write_csv(csv, pairs)
+    with store.create(hdf5, "pairs", about) as file:
+        store.put_table(file, "pairs", pairs)
+    with store.create(spectra_path, "spectra", about) as file:
+        _put_spectra(file, spectra)

@@ -16,6 +16,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from repalign import __version__
@@ -119,6 +120,35 @@ def read(file: h5py.File, name: str, rows: Any = ...) -> NDArray[Any]:
         return np.asarray(file[name][rows])
     except DAMAGE as error:
         raise _damaged(file, name, error) from None
+
+
+def array(file: h5py.File, name: str) -> h5py.Dataset:
+    """An array of an opened file, unread."""
+    try:
+        return file[name]
+    except DAMAGE as error:
+        raise _damaged(file, name, error) from None
+
+
+def put_table(file: h5py.File, name: str, table: pd.DataFrame) -> None:
+    """A table, one array a column in a group; texts become UTF-8 of fixed length."""
+    group = file.create_group(name)
+    group.attrs["columns"] = [str(column) for column in table.columns] or np.zeros(0, "S1")
+    for column in table.columns:
+        values = table[column].to_numpy()
+        if values.dtype.kind not in "biuf":
+            encoded = [str(value).encode() for value in table[column]]
+            values = np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
+        put(file, f"{name}/{column}", values, "column of a table")
+
+
+def read_table(file: h5py.File, name: str) -> pd.DataFrame:
+    """A table written by `put_table`."""
+    columns = {}
+    for column in array(file, name).attrs["columns"]:
+        values = read(file, f"{name}/{column}")
+        columns[str(column)] = [value.decode() for value in values] if values.dtype.kind == "S" else values
+    return pd.DataFrame(columns)
 
 
 def units(file: h5py.File, name: str) -> str:

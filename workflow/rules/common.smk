@@ -72,25 +72,60 @@ def representation_files(study, name):
     return [f"{R}/representations/{study}/{name}/{block}.h5" for block in STUDIES[study].settings[name].seeds.blocks()]
 
 
+def factor_files(study, name, table="factors.h5"):
+    return [f"{R}/factors/{study}/{name}/{block}/{table}" for block in STUDIES[study].settings[name].seeds.blocks()]
+
+
 def paired_settings(pairing):
     return pairing.split("--")
 
 
-def pairing_representations(wildcards):
+# A job scores the runs of one block with all runs before them: of the same setting, or of the first of two.
+def paired_files(wildcards):
     names = paired_settings(wildcards.pairing)
-    try:
-        found = [representation_files(wildcards.study, name) for name in names]
-    except KeyError:
+    study = STUDIES.get(wildcards.study)
+    if study is None or any(name not in study.settings for name in names):
         raise WorkflowError(f"no settings '{wildcards.pairing}' in a study '{wildcards.study}' of the configuration")
-    return {"first": found[0], "second": found[1]} if len(names) == 2 else {"first": found[0]}
-
-
-def score_file(study, pairing, table):
-    return f"{R}/scores/{study}/{pairing}/{table}.csv"
+    blocks = list(study.settings[names[-1]].seeds.blocks())
+    if wildcards.block not in blocks:
+        raise WorkflowError(f"{wildcards.study}/{names[-1]} has the seed blocks {', '.join(blocks)}")
+    place = blocks.index(wildcards.block)
+    earlier = slice(place) if len(names) == 1 else slice(None)
+    return {
+        "earlier": representation_files(wildcards.study, names[0])[earlier],
+        "earlier_factors": factor_files(wildcards.study, names[0])[earlier],
+        "own": representation_files(wildcards.study, names[-1])[place],
+        "own_factors": factor_files(wildcards.study, names[-1])[place],
+    }
 
 
 def pairings(study):
-    return [*STUDIES[study].settings, *("--".join(pair) for pair in CONFIG.studies[study].across)]
+    return [*STUDIES[study].settings, *("--".join(pair) for pair in STUDIES[study].across)]
+
+
+def score_files(study):
+    return [
+        f"{R}/scores/{study}/{pairing}/{block}.h5"
+        for pairing in pairings(study)
+        for block in STUDIES[study].settings[paired_settings(pairing)[-1]].seeds.blocks()
+    ]
+
+
+def run_tables(study):
+    return [file for name in STUDIES[study].settings for file in factor_files(study, name, "runs.csv")]
+
+
+TABLES = {
+    "pairs": "pairs.csv",
+    "pairs_hdf5": "pairs.h5",
+    "spectra": "spectra.h5",
+    "summary": "summary.csv",
+    "runs": "runs.csv",
+}
+
+
+def study_tables(study, *names):
+    return {table: f"{R}/scores/{study}/{TABLES[table]}" for table in names or TABLES}
 
 
 def remote_file(wildcards):
@@ -107,12 +142,7 @@ def setting_files(study, name):
         "setting": name,
         "data": dataset_file(STUDIES[study].settings[name].data.dataset),
         "representations": representation_files(study, name),
-        **score_files(study, name),
     }
-
-
-def score_files(study, pairing):
-    return {table: score_file(study, pairing, table) for table in ("pairs", "runs", "summary")}
 
 
 def figure_files(figure):
@@ -122,28 +152,24 @@ def figure_files(figure):
             "panels": [setting_files(figure.study, name) for name in figure.panels],
             "sweeps": {
                 sweep: {
-                    start: [
-                        {"setting": name, "value": value, **score_files(figure.study, name)}
-                        for value, name in STUDIES[figure.study].sweeps[sweep][start].items()
-                    ]
-                    for start in STUDIES[figure.study].sweeps[sweep]
+                    start: [{"setting": name, "value": value} for value, name in points.items()]
+                    for start, points in STUDIES[figure.study].sweeps[sweep].items()
                 }
                 for sweep in figure.sweeps
             },
+            "tables": study_tables(figure.study, "pairs", "runs", "summary"),
         }
-    return {
-        "studies": {
-            study: [
-                {
-                    "pairing": pairing,
-                    "dataset": STUDIES[study].settings[paired_settings(pairing)[0]].data.dataset,
-                    **score_files(study, pairing),
+    if figure.plot == "roeder2021_theorem":
+        return {
+            "studies": {
+                study: {
+                    "datasets": {name: found.data.dataset for name, found in STUDIES[study].settings.items()},
+                    "tables": study_tables(study, "pairs"),
                 }
-                for pairing in pairings(study)
-            ]
-            for study in figure.studies
+                for study in figure.studies
+            }
         }
-    }
+    return {"tables": study_tables(figure.study)}
 
 
 def leaves(node):
@@ -166,7 +192,9 @@ def study_results(study):
     return [
         *(f"{run}/{file}" for run in runs for file in ("weights.safetensors", "history.h5")),
         *(f"{R}/representations/{study}/{name}/{block}.h5" for name, block in blocks),
-        *(file for pairing in pairings(study) for file in score_files(study, pairing).values()),
+        *(f"{R}/factors/{study}/{name}/{block}/{file}" for name, block in blocks for file in ("factors.h5", "runs.csv")),
+        *score_files(study),
+        *study_tables(study).values(),
     ]
 
 

@@ -1,15 +1,13 @@
 # A pairing is a setting, whose runs are compared with each other, or two settings joined by "--".
 rule score:
     input:
-        unpack(pairing_representations),
+        unpack(paired_files),
     output:
-        pairs=f"{R}/scores/{{study}}/{{pairing}}/pairs.csv",
-        runs=f"{R}/scores/{{study}}/{{pairing}}/runs.csv",
-        summary=f"{R}/scores/{{study}}/{{pairing}}/summary.csv",
+        f"{R}/scores/{{study}}/{{pairing}}/{{block}}.h5",
     log:
-        f"{R}/logs/score/{{study}}/{{pairing}}.log",
+        f"{R}/logs/score/{{study}}/{{pairing}}/{{block}}.log",
     benchmark:
-        f"{R}/benchmarks/score/{{study}}/{{pairing}}.tsv"
+        f"{R}/benchmarks/score/{{study}}/{{pairing}}/{{block}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

@@ -71,7 +71,7 @@ def sweep(
     """Scores along a swept value: every pair as a small dot, the mean with its interval, and the nulls.
 
     curves: series -> (pairs with columns value, score; summary with columns value, mean, low, high, null_untrained,
-    which is drawn dashed, and null_shuffled, dotted).
+    which is drawn dashed, and chance, dotted).
     Values are equally spaced on the axis, in the order of the summary. A series has the colour and marker of its place
     in `order`, so that it looks the same in every panel.
     """
@@ -107,7 +107,7 @@ def sweep(
             label=names.get(series, series),
         )
         axes.plot(middle, summary["null_untrained"], color=colours[number], ls="--", lw=0.9)
-        axes.plot(middle, summary["null_shuffled"], color=colours[number], ls=":", lw=0.9)
+        axes.plot(middle, summary["chance"], color=colours[number], ls=":", lw=0.9)
     values = next(iter(curves.values()))[1]["value"]
     axes.set_xticks(range(len(values)), [f"{value:,}" if isinstance(value, int) else str(value) for value in values])
     axes.set_xlim(-0.5, len(values) - 0.5)

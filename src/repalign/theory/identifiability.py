@@ -7,6 +7,7 @@ g' = A^-T (g + v); f is not.
 Arrays: f is points x M, g is labels x M.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
 from repalign.errors import DiversityError
-from repalign.measures.cca import noise_floor
+from repalign.measures.factor import noise_floor
 from repalign.measures.regression import r2
 
 Array = NDArray[np.floating]
@@ -72,6 +73,26 @@ def map_from_decoders(g_from: Array, g_to: Array) -> NDArray[np.float64]:
                 f"({g.shape[0]} labels): the diversity condition fails and no A follows"
             )
     return np.asarray(np.linalg.lstsq(_centred(g_to), _centred(g_from), rcond=None)[0], dtype=np.float64)
+
+
+def pivot_maps(g_from: Array, g_to: Array, *, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """A = (L_to^T)^-1 L_from^T (M x M) as `map_from_decoders`, each from M differences to a pivot label alone.
+
+    L has the columns g(y_i) - g(y_0) for a pivot y_0 and M other labels, all drawn without replacement, `draws` times;
+    Nielsen et al. (2026). Equal distributions give the same A every time. Draws whose L_to cannot be told from a
+    singular matrix, given the rounding of the stored numbers, are left out.
+    """
+    labels, m = g_to.shape
+    for _ in range(draws):
+        pivot, *others = rng.choice(labels, m + 1, replace=False)
+        chosen = g_to[[pivot, *others]]
+        try:
+            inverse = np.linalg.inv(_wide(chosen[1:]) - _wide(chosen[0]))
+        except np.linalg.LinAlgError:
+            continue
+        # 1 / norm is at most the smallest singular value of L.
+        if 1.0 / float(np.linalg.norm(inverse)) > noise_floor(chosen):
+            yield inverse @ (_wide(g_from[others]) - _wide(g_from[pivot]))
 
 
 def decoder_r2(f_from: Array, g_from: Array, f_to: Array, g_to: Array) -> float:

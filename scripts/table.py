@@ -1,0 +1,18 @@
+"""Stage table: all scores of a study in one table, their means with intervals over runs, all runs."""
+
+import json
+
+import pandas as pd
+
+from repalign import scoring
+from repalign.jobs import job
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        output, section = snakemake.output, snakemake.params.section
+        pairs, spectra = scoring.join(snakemake.input.scores)
+        pairs.insert(0, "study", snakemake.wildcards.study)
+        scoring.write_tables(output.pairs, output.pairs_hdf5, output.spectra, (pairs, spectra), section)
+        scoring.write_csv(output.summary, scoring.summarise(pairs, json.loads(section)["confidence"]))
+        runs = pd.concat([pd.read_csv(path) for path in snakemake.input.runs], ignore_index=True)
+        scoring.write_csv(output.runs, runs)

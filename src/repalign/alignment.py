@@ -1,0 +1,363 @@
+"""Every measure, every pair of representations, with its evidence: `align`, and what it is made of.
+
+Representations of the same probe points are factorised once each; cross-products of all pairs come from blocked
+products over streamed rows; what is left is a small problem for each pair (`measures.linear`).
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from repalign.errors import MeasureError
+from repalign.measures import matching  # noqa: F401  # registers its measures
+from repalign.measures.catalogue import MEASURES, Measure
+from repalign.measures.cross import BUDGET, Crosses, Pairs, folds_of, shuffled_orders
+from repalign.measures.evidence import COLUMNS, NO_EVIDENCE, Evidence, corrected, judged, resampling_weights
+from repalign.measures.factor import Factor, Place, Rows, blocks, factorise, numpy, placed
+from repalign.measures.linear import BY_FOLD, LinearPair, Options, Side
+from repalign.measures.points import PointPair, PointView
+from repalign.theory.agreement import ModelPair, ModelView
+
+logger = logging.getLogger(__name__)
+
+POINTS = 1000  # probe points of the measures that need n x n matrices
+FEW = 10  # points a dimension below which measures of the linear family are marked
+DEFAULT = ("mean_cca", "svcca", "affine_r2", "cka", "cka_debiased", "procrustes_distance")
+FITTED = frozenset(
+    {"mean_cca", "mean_squared_cca", "pwcca", "svcca", "svcca_zscored", "affine_r2_in_sample", "linear_r2_in_sample"}
+    | {"affine_r2", "linear_r2"}
+)
+HELD_OUT = frozenset({"linear_r2", "affine_r2", "ridge_r2"})
+
+
+@dataclass(frozen=True)
+class Representation:
+    """What is compared: a name, rows (points x units), and, for the measures that ask for it, the decoder (labels x M).
+
+    factor: computed where it is not given; it must come from the same fold of the points.
+    """
+
+    name: str
+    rows: Rows
+    factor: Factor | None = None
+    decoder: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Canonical correlations of a pair, falling, and the range of those of shuffled points (5 %, median, 95 %)."""
+
+    rho: NDArray[np.float64]
+    null: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """One row a pair, measure and direction in `pairs`; canonical correlations in `spectra`, by names of the pair."""
+
+    pairs: pd.DataFrame
+    spectra: Mapping[tuple[str, str], Spectrum]
+    factors: Mapping[str, Factor] = field(default_factory=dict)
+
+    def matrix(self, measure: str, column: str = "score") -> pd.DataFrame:
+        """A measure as a square table; entry (a, b) is the direction from a to b, the diagonal is the perfect score."""
+        rows = self.pairs[self.pairs["measure"] == measure]
+        if rows.empty:
+            raise MeasureError(f"'{measure}' was not scored; scored: {', '.join(self.pairs['measure'].unique())}")
+        names = list(dict.fromkeys([*self.pairs["name_a"], *self.pairs["name_b"]]))
+        table = pd.DataFrame(np.nan, names, names)
+        for row in rows.itertuples():
+            value = getattr(row, column)
+            if row.direction in ("both", "a_to_b"):
+                table.loc[row.name_a, row.name_b] = value
+            if row.direction in ("both", "b_to_a"):
+                table.loc[row.name_b, row.name_a] = value
+        if column == "score":
+            for name in names:
+                table.loc[name, name] = MEASURES[measure].perfect
+        return table
+
+
+def align(
+    representations: Mapping[str, Rows],
+    measures: Iterable[str] = DEFAULT,
+    *,
+    evidence: Evidence | None = Evidence(),  # noqa: B008  # frozen
+    pairs: Sequence[tuple[str, str]] | None = None,
+    decoders: Mapping[str, NDArray[np.floating]] | None = None,
+    groups: NDArray[Any] | None = None,
+    options: Options = Options(),  # noqa: B008
+    device: str = "cpu",
+) -> Alignment:
+    """Scores of pairs of representations of the same probe points, each with its evidence.
+
+    representations: by name, points x units each: arrays, HDF5 data sets, anything with slices of rows; row i is the
+    same probe point in all. measures: names of MEASURES. evidence: None for the scores alone. pairs: those wanted, all
+    by default. decoders: by name, labels x M, for measures of outputs. groups: a label a point where points depend on
+    each other (tokens of a text, patches of an image); such points share a fold and are shuffled together. device: `cpu`
+    for NumPy, `cuda` for torch.
+
+    Raises MeasureError for what cannot be compared at all; a measure that is undefined for a pair gives a row with NaN
+    and its `problem`.
+    """
+    settings, place = evidence or NO_EVIDENCE, placed(device)
+    chosen = known(measures)
+    if len(representations) < 2:
+        raise MeasureError(f"{len(representations)} representation: alignment needs two")
+    names = list(representations)
+    n = same_points(representations)
+    if groups is not None and len(groups) != n:
+        raise MeasureError(f"{len(groups)} groups for {n} points")
+    fold = folds_of(n, settings.folds, settings.seed, groups)
+    by_fold = evidence is not None or needs_folds(chosen)
+    everyone = []
+    for name, rows in representations.items():
+        try:
+            factor = factorise(rows, fold if by_fold else None, place)
+        except MeasureError as error:
+            raise MeasureError(f"{name}: {error}") from None
+        everyone.append(Representation(name, rows, factor, (decoders or {}).get(name)))
+    wanted = [(names.index(a), names.index(b)) for a, b in pairs] if pairs else list(combinations(range(len(names)), 2))
+    engine = Engine(everyone, chosen, settings, fold=fold, groups=groups, options=options, place=place)
+    rows_of, spectra = engine.run(wanted)
+    table = pd.DataFrame(rows_of)
+    table.insert(0, "name_a", [names[a] for a in table.pop("a")])
+    table.insert(1, "name_b", [names[b] for b in table.pop("b")])
+    table.insert(list(table.columns).index("p_value") + 1, "p_corrected", np.nan)
+    for measure in chosen:
+        rows_ = table["measure"] == measure
+        table.loc[rows_, "p_corrected"] = corrected(table.loc[rows_, "p_value"].to_numpy())
+    named = {(names[a], names[b]): spectrum for (a, b), spectrum in spectra.items()}
+    return Alignment(table, named, {one.name: one.factor for one in everyone if one.factor is not None})
+
+
+def known(measures: Iterable[str]) -> list[str]:
+    """The names, once each. Raises MeasureError for one that is none."""
+    chosen = list(dict.fromkeys(measures))
+    for name in chosen:
+        if name not in MEASURES:
+            raise MeasureError(f"no measure '{name}'; measures: {', '.join(MEASURES)}")
+    return chosen
+
+
+def needs_folds(measures: Iterable[str]) -> bool:
+    """Whether factors need their moments by fold for these."""
+    return bool(BY_FOLD & set(measures))
+
+
+def same_points(representations: Mapping[str, Rows]) -> int:
+    """The number of probe points. Raises MeasureError where representations differ in it."""
+    sizes = {name: rows.shape[0] if len(rows.shape) else 0 for name, rows in representations.items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise MeasureError(f"representations of different numbers of probe points ({listed}); rows must correspond")
+    return next(iter(sizes.values()))
+
+
+class Engine:
+    """Scores pairs of representations of the same n points, family after family, each with its evidence."""
+
+    def __init__(
+        self,
+        representations: Sequence[Representation],
+        measures: Sequence[str],
+        settings: Evidence,
+        *,
+        fold: NDArray[np.int8],
+        groups: NDArray[Any] | None = None,
+        options: Options = Options(),  # noqa: B008
+        place: Place = np.asarray,
+        spectra: bool = True,
+    ) -> None:
+        self.everyone, self.settings, self.options, self.place = representations, settings, options, place
+        self.fold, self.groups, self.n, self.spectra = fold, groups, len(fold), spectra
+        self.of_family = {
+            family: [MEASURES[name] for name in measures if MEASURES[name].family == family]
+            for family in ("linear", "points", "model")
+        }
+        self.weights = resampling_weights(settings)
+
+    def run(self, pairs: Pairs) -> tuple[list[dict[str, Any]], dict[tuple[int, int], Spectrum]]:
+        """Rows of every pair, measure and direction (a, b are numbers), and the canonical correlations."""
+        self._found: dict[tuple[int, int], dict[tuple[str, str], _Scores]] = {pair: {} for pair in pairs}
+        self._rho: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
+        members = sorted({number for pair in pairs for number in pair})
+        if self.of_family["linear"]:
+            self._linear(pairs, members)
+        if self.of_family["points"]:
+            chosen = np.sort(np.random.default_rng([self.settings.seed, 3]).permutation(self.n)[:POINTS])
+            own = {k: PointView(_rows(self.everyone[k].rows, chosen), self.fold[chosen]) for k in members}
+            self._views("points", pairs, {pair: PointPair(own[pair[0]], own[pair[1]]) for pair in pairs}, chosen)
+        if self.of_family["model"]:
+            every = np.arange(self.n)
+            views = {k: ModelView(_rows(one.rows, every), one.decoder, self.fold) for k, one in self._taken(members)}
+            self._views("model", pairs, {pair: ModelPair(views[pair[0]], views[pair[1]]) for pair in pairs}, every)
+        rows = [self._row(pair, *key, scores) for pair in pairs for key, scores in self._found[pair].items()]
+        return rows, {pair: _spectrum(found) for pair, found in self._rho.items()}
+
+    def _taken(self, members: Sequence[int]) -> list[tuple[int, Representation]]:
+        return [(number, self.everyone[number]) for number in members]
+
+    def _row(self, pair: tuple[int, int], name: str, direction: str, scores: "_Scores") -> dict[str, Any]:
+        a, b = (self.everyone[number] for number in pair)
+        measure = MEASURES[name]
+        problem = scores.problem
+        if not problem and not np.isfinite(scores.score):
+            problem = "the score is not finite"
+        evidence = dict.fromkeys(COLUMNS, np.nan)
+        if not problem:
+            evidence = judged(measure, scores.score, scores.null, scores.resampled, scores.expected, self.settings)
+        return {
+            "a": pair[0],
+            "b": pair[1],
+            "measure": name,
+            "direction": direction,
+            "points": min(self.n, POINTS) if measure.family == "points" else self.n,
+            "units_a": a.rows.shape[1],
+            "units_b": b.rows.shape[1],
+            "score": np.nan if problem else scores.score,
+            **evidence,
+            "warning": "" if problem else self._warning(measure, a, b),
+            "problem": problem,
+        }
+
+    def _warning(self, measure: Measure, a: Representation, b: Representation) -> str:
+        rank = max((one.factor.rank for one in (a, b) if one.factor is not None), default=0)
+        if measure.name in FITTED and self.n < FEW * rank:
+            return f"{self.n} points for rank {rank}: fewer than {FEW} a dimension, so chance is high"
+        return ""
+
+    def _score(self, pair: tuple[int, int], ways: Mapping[str, Any], measures: Iterable[Measure], part: str) -> None:
+        """Keeps what the measures give as observed, null or resampled scores. `ways`: the pair in each direction."""
+        for measure in measures:
+            for direction in ("both",) if measure.symmetric else ("a_to_b", "b_to_a"):
+                scores = self._found[pair].setdefault((measure.name, direction), _Scores())
+                if direction not in ways or scores.problem:
+                    continue
+                try:
+                    found = numpy(measure.score(ways[direction]))
+                    if part == "score":
+                        scores.score = float(found)
+                        scores.expected = measure.expected(ways[direction]) if measure.expected else np.nan
+                    else:
+                        getattr(scores, part).extend(found.tolist())
+                except MeasureError as error:
+                    scores.problem = str(error)
+
+    # --- the linear family ---
+
+    def _linear(self, pairs: Pairs, members: Sequence[int]) -> None:
+        measures = self.of_family["linear"]
+        names = {measure.name for measure in measures}
+        sides = {number: Side(self._factor(number), self.place) for number in members}
+        detailed = bool(BY_FOLD & names) or self.settings.resamples > 0
+        crosses = self._crosses(detailed, detailed)
+        for portion in crosses.passes(pairs):
+            sums = crosses.sums(portion)
+            observed = {
+                (a, b): LinearPair(sides[a], sides[b], sums[a, b], self.options, augmented=detailed) for a, b in portion
+            }
+            for pair, one in observed.items():
+                self._score(pair, _both_ways(one), measures, "score")
+                if self.spectra and one.defined:
+                    self._rho[pair] = [numpy(one.rho)[None]]
+            for weights in _portions(self.weights, max(side.rank for side in sides.values())):
+                new = {number: sides[number].resampled(weights) for pair in portion for number in pair}
+                for (a, b), one in observed.items():
+                    self._score((a, b), _both_ways(one.resampled(new[a], new[b])), measures, "resampled")
+        # A fold's own moments are those of its points as they are, so the side that a map is fitted from keeps its
+        # order, and both directions need cross-products of their own.
+        held_out = bool(HELD_OUT & names)
+        augmented = bool(BY_FOLD & names)
+        crosses = self._crosses(augmented, held_out)
+        wanted = [*pairs, *((b, a) for a, b in pairs)] if held_out else pairs
+        size = sum(crosses.size(pair) for pair in wanted)
+        at_once = max(1, BUDGET // max(size, 8 * self.n))
+        orders = shuffled_orders(self.n, self.settings.shuffles, self.settings.seed, self.groups)
+        while chunk := list(islice(orders, at_once)):
+            for portion in crosses.passes(wanted, len(chunk)):
+                sums = crosses.sums(portion, chunk)
+                for a, b in portion:
+                    one = LinearPair(sides[a], sides[b], sums[a, b], self.options, augmented=augmented)
+                    if (a, b) not in self._found:
+                        self._score((b, a), {"b_to_a": one}, measures, "null")
+                        continue
+                    ways = _both_ways(one)
+                    self._score(
+                        (a, b), {k: v for k, v in ways.items() if k != "b_to_a" or not held_out}, measures, "null"
+                    )
+                    if (a, b) in self._rho:
+                        self._rho[a, b].append(numpy(one.rho))
+
+    def _factor(self, number: int) -> Factor:
+        factor = self.everyone[number].factor
+        if factor is None:
+            raise MeasureError(f"{self.everyone[number].name}: measures of the linear family need its factor")
+        return factor
+
+    def _crosses(self, augmented: bool, by_fold: bool) -> Crosses:
+        rows, factors = [one.rows for one in self.everyone], [self._factor(k) for k in range(len(self.everyone))]
+        return Crosses(rows, factors, fold=self.fold if by_fold else None, augmented=augmented, place=self.place)
+
+    # --- families of views ---
+
+    def _views(
+        self, family: str, pairs: Pairs, observed: Mapping[tuple[int, int], Any], chosen: NDArray[np.intp]
+    ) -> None:
+        measures, settings = self.of_family[family], self.settings
+        groups = None if self.groups is None else self.groups[chosen]
+        orders = np.array(list(shuffled_orders(len(chosen), settings.shuffles, settings.seed, groups)))
+        for pair in pairs:
+            ways = _both_ways(observed[pair])
+            back = ways["b_to_a"]
+            self._score(pair, ways, measures, "score")
+            if len(orders):
+                one = observed[pair].shuffled(orders)
+                self._score(pair, {"both": one, "a_to_b": one, "b_to_a": back.shuffled(orders)}, measures, "null")
+            if len(self.weights):
+                one = observed[pair].resampled(self.weights)
+                ways = {"both": one, "a_to_b": one, "b_to_a": back.resampled(self.weights)}
+                self._score(pair, ways, measures, "resampled")
+
+
+@dataclass
+class _Scores:
+    """One measure of one pair in one direction."""
+
+    score: float = float("nan")
+    expected: float = float("nan")
+    null: list[float] = field(default_factory=list)
+    resampled: list[float] = field(default_factory=list)
+    problem: str = ""
+
+
+def _both_ways(pair: Any) -> dict[str, Any]:
+    return {"both": pair, "a_to_b": pair, "b_to_a": pair.swapped()}
+
+
+def _rows(rows: Rows, chosen: NDArray[np.intp]) -> NDArray[Any]:
+    """Some rows, in order; read in pieces, so that a long data set is never in memory as a whole."""
+    parts = [
+        np.asarray(rows[start:stop])[chosen[(chosen >= start) & (chosen < stop)] - start]
+        for start, stop in blocks(rows.shape[0])
+    ]
+    return np.concatenate(parts)
+
+
+def _portions(weights: NDArray[np.float64], rank: int) -> Iterator[NDArray[np.float64]]:
+    """The draws in portions whose small matrices fit into memory."""
+    size = max(1, (BUDGET // 32) // (8 * max(rank, 1) ** 2))
+    for start in range(0, len(weights), size):
+        yield weights[start : start + size]
+
+
+def _spectrum(found: list[NDArray[np.float64]]) -> Spectrum:
+    rho, null = found[0][0], found[1:]
+    band = np.quantile(np.concatenate(null), [0.05, 0.5, 0.95], axis=0) if null else np.full((3, len(rho)), np.nan)
+    return Spectrum(rho, band)

@@ -1,0 +1,200 @@
+"""What is computed once for each representation: its centred singular values and axes, and its moments by fold.
+
+With X - mean = Z S V' (Z orthonormal columns, S singular values, V axes), every linear measure of a pair is a function
+of K = Z_a' Z_b, S and V (`measures.linear`), so a new measure never touches the data again. Representations are read
+in blocks of rows, so that memory does not grow with the number of points.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from repalign.errors import MeasureError
+
+ROWS = 8192  # most rows in memory at once
+GRAM_RESOLVES = 1e-10  # smallest eigenvalue over largest for which the Gram matrix holds all of the spectrum
+FLOAT32_RESOLVES = 100.0  # condition number up to which float32 whitens without loss
+SMALL = 1 << 20  # entries of a representation below which float32 would save no time worth having
+
+Place = Callable[[NDArray[Any]], Any]
+"""Brings a NumPy array to where the computation runs; see `placed`."""
+
+
+class Rows(Protocol):
+    """A representation, points x units: an array, an HDF5 data set, or anything with a shape and slices of rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
+
+def placed(device: str = "cpu") -> Place:
+    """NumPy for `cpu`, otherwise torch on that device (`cuda`, `cuda:1`, ..., `torch:cpu`)."""
+    if device == "cpu":
+        return np.asarray
+    import torch
+
+    name = device.removeprefix("torch:")
+    return lambda values: torch.from_numpy(np.array(values)).to(name)
+
+
+def numpy(values: Any) -> NDArray[Any]:
+    """Back to NumPy from wherever the computation runs."""
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+
+
+def float64(values: Any) -> Any:
+    xp = array_namespace(values)
+    return xp.astype(values, xp.float64, copy=False)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A centred representation as Z S V', Z having orthonormal columns, without the directions of rounding noise.
+
+    mean: (units,). axes V: units x rank. scales S: (rank,), falling. moments: folds x (rank + 2) x (rank + 2),
+    cross-products of [Z, q, 1] over the points of each fold, q the squared norm of each centred point over its mean;
+    None where they were not asked for. double: whether the data need float64 in what follows.
+    """
+
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    points: int
+    double: bool
+    moments: NDArray[np.float64] | None = None
+
+    @property
+    def units(self) -> int:
+        return len(self.mean)
+
+    @property
+    def rank(self) -> int:
+        return len(self.scales)
+
+
+def blocks(n: int) -> list[tuple[int, int]]:
+    """Rows start to stop, in as few pieces of nearly equal length as memory allows; the last may be a short rest."""
+    count = -(-n // ROWS)
+    length = n // count
+    edges = [*range(0, count * length + 1, length), *([n] if count * length < n else [])]
+    return list(pairwise(edges))
+
+
+def checked(rows: Rows) -> tuple[int, int]:
+    """Points and units. Raises MeasureError for what is no representation."""
+    if len(rows.shape) != 2:
+        raise MeasureError(f"a representation is points x units, not an array of shape {tuple(rows.shape)}")
+    n, units = rows.shape
+    if n < 4 or units < 1:
+        raise MeasureError(f"{n} points x {units} units: alignment needs at least 4 points and a unit")
+    if not np.issubdtype(rows.dtype, np.number) or np.issubdtype(rows.dtype, np.complexfloating):
+        raise MeasureError(f"a representation holds real numbers, not {rows.dtype}")
+    return n, units
+
+
+def _epsilon(dtype: Any) -> float:
+    return float(np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64).eps)
+
+
+def noise_floor(x: NDArray[np.floating]) -> float:
+    """Largest singular value that rounding alone may leave in x (points x units), before or after centring."""
+    return _floor(np.sum(x.astype(np.float64) ** 2, axis=0), x.shape, x.dtype)
+
+
+def _floor(columns: NDArray[np.float64], shape: tuple[int, ...], dtype: Any) -> float:
+    """The floor from the columns' squared norms before centring.
+
+    Numbers stored with a uniform relative error of eps (of x's own dtype) leave about eps^2 / 12 of a column's squared
+    norm in every direction; 16 times the mean over the columns is the bound, and not less than what float64 arithmetic
+    leaves. It does not grow with the number of points relative to x, so that small true directions stay.
+    """
+    arithmetic = max(shape) * float(np.finfo(np.float64).eps) * float(columns.sum()) ** 0.5
+    return float(max(4 * _epsilon(dtype) / 12**0.5 * float(columns.mean()) ** 0.5, arithmetic))
+
+
+def factorise(rows: Rows, fold: NDArray[np.int8] | None = None, place: Place = np.asarray) -> Factor:
+    """The factor of a representation, in float64, from one pass over its rows, and one more for the moments by fold.
+
+    The spectrum comes from the Gram matrix; where that cannot hold it (duplicated or dead units, ill-conditioned data)
+    from a streamed QR decomposition of the rows. fold: fold of each point; without it, no moments are kept. Raises
+    MeasureError for entries that are not finite. A constant representation has rank 0.
+    """
+    n, units = checked(rows)
+    first, last = blocks(n)[0]
+    shift = np.asarray(rows[first:last]).astype(np.float64).mean(axis=0)  # a large offset would swamp the products
+    gram, total, columns = np.zeros((units, units)), np.zeros(units), np.zeros(units)
+    bad = 0
+    for x in _blocks_of(rows, place):
+        xp = array_namespace(x)
+        bad += int(xp.sum(xp.any(~xp.isfinite(x), axis=1)))
+        columns += numpy(xp.sum(x**2, axis=0))
+        shifted = x - place(shift)
+        total += numpy(xp.sum(shifted, axis=0))
+        gram += numpy(shifted.T @ shifted)
+    if bad:
+        raise MeasureError(f"{bad} of {n} rows are not finite")
+    mean = shift + total / n
+    eigenvalues, axes = np.linalg.eigh(gram - np.multiply.outer(total, total) / n)
+    scales, axes = np.sqrt(np.clip(eigenvalues, 0, None))[::-1], axes[:, ::-1]
+    if eigenvalues[0] < GRAM_RESOLVES * eigenvalues[-1]:
+        scales, axes = _by_qr(rows, mean, place)
+    kept = int(np.sum(scales > _floor(columns, (n, units), rows.dtype)))
+    scales, axes = scales[:kept].copy(), axes[:, :kept].copy()
+    spread = float(np.sum(scales**2) / n) ** 0.5
+    double = bool(
+        _epsilon(rows.dtype) < float(np.finfo(np.float32).eps)
+        or n * units <= SMALL
+        or (kept and scales[0] > FLOAT32_RESOLVES * scales[-1])
+        or np.abs(mean).max() > 10 * spread
+    )
+    factor = Factor(mean, axes, scales, n, double)
+    if fold is None:
+        return factor
+    moments = np.zeros((int(fold.max()) + 1, kept + 2, kept + 2))
+    for start, stop in blocks(n):
+        z = float64(whitened(rows, factor, place, start, stop, augmented=True))
+        for number in np.unique(fold[start:stop]):
+            own = z[place(np.flatnonzero(fold[start:stop] == number))]
+            moments[number] += numpy(own.T @ own)
+    return Factor(mean, axes, scales, n, double, moments)
+
+
+def _blocks_of(rows: Rows, place: Place) -> Iterator[Any]:
+    for start, stop in blocks(rows.shape[0]):
+        yield float64(place(np.asarray(rows[start:stop])))
+
+
+def _by_qr(rows: Rows, mean: NDArray[np.float64], place: Place) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Singular values and axes of the centred rows by QR, block after block: as accurate as a decomposition of all."""
+    triangle: NDArray[np.float64] = np.zeros((0, len(mean)))
+    for x in _blocks_of(rows, place):
+        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, numpy(x) - mean]), mode="r"))
+    _, scales, axes = np.linalg.svd(triangle)
+    return scales, axes.T[:, : len(scales)]
+
+
+def whitened(rows: Rows, factor: Factor, place: Place, start: int, stop: int, *, augmented: bool = False) -> Any:
+    """Rows start to stop of Z, or of [Z, q, 1], in the precision that the cross-products need."""
+    x = place(np.asarray(rows[start:stop]))
+    xp = array_namespace(x)
+    weights = factor.axes / factor.scales
+    # Whitened columns have equal size, so their products lose nothing in float32; whitening itself may.
+    working = xp.float64 if factor.double else xp.float32
+    z = (xp.astype(x, working) - xp.astype(place(factor.mean), working)) @ xp.astype(place(weights), working)
+    if _epsilon(rows.dtype) >= float(np.finfo(np.float32).eps) and rows.shape[0] * rows.shape[1] > SMALL:
+        z = xp.astype(z, xp.float32, copy=False)
+    if augmented:
+        share = np.sum(factor.scales**2) / factor.points
+        squares = xp.sum(z**2 * xp.astype(place(factor.scales**2 / (share or 1.0)), z.dtype), axis=1)
+        z = xp.concat([z, squares[:, None], xp.ones_like(squares)[:, None]], axis=1)
+    return z

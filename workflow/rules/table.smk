@@ -1,0 +1,20 @@
+rule table:
+    input:
+        scores=lambda wildcards: score_files(wildcards.study),
+        runs=lambda wildcards: run_tables(wildcards.study),
+    output:
+        **{table: f"{R}/scores/{{study}}/{file}" for table, file in TABLES.items()},
+    log:
+        f"{R}/logs/table/{{study}}.log",
+    benchmark:
+        f"{R}/benchmarks/table/{{study}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        section=lambda wildcards: canonical(confidence=CONFIG.studies[wildcards.study].score.confidence),
+        code=code("table.py"),
+    script:
+        "../../scripts/table.py"

@@ -8,7 +8,7 @@ OPTIONS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help venv figures smoke paper report test lint format schema gallery lock clean
+.PHONY: help venv figures smoke paper report test lint format schema measures gallery lock clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -52,6 +52,9 @@ format: $(READY) ## Rewrite the code in the project's style
 
 schema: $(READY) ## Write the JSON schema of the configuration
 	$(BIN)/python -m repalign.config > workflow/schemas/config.schema.json
+
+measures: $(READY) ## Write docs/measures.md from the docstrings
+	$(BIN)/python -m repalign.alignment > docs/measures.md
 
 gallery: $(READY) ## Copy the figures of results/figures, made smaller, to docs/gallery
 	$(BIN)/python scripts/gallery.py results/figures docs/gallery

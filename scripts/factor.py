@@ -2,11 +2,11 @@
 
 import json
 
-from repalign import scoring
+from repalign import factoring, runs, store
 from repalign.jobs import job
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]), scoring.RunFiles(snakemake.wildcards.setting, [snakemake.input[0]]) as files:
-        scoring.write_csv(snakemake.output.runs, scoring.score_runs(files.runs, files.labels))
+    with job(snakemake.log[0]), runs.RunFiles(snakemake.wildcards.setting, [snakemake.input[0]]) as files:
+        store.write_csv(snakemake.output.runs, factoring.run_table(files.runs, files.labels))
         section = json.loads(snakemake.params.section)
-        scoring.write_factors(snakemake.output.factors, files.runs, section, snakemake.params.section)
+        factoring.write_factors(snakemake.output.factors, files.runs, section, snakemake.params.section)

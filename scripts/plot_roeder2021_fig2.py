@@ -8,13 +8,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 
-from repalign import scoring
 from repalign.datasets import dataset
 from repalign.errors import MeasureError
 from repalign.jobs import job
 from repalign.measures.regression import r2
 from repalign.plots import panels
 from repalign.plots.style import letter, save, styled, write_caption
+from repalign.runs import RunFiles
 from repalign.theory.identifiability import map_from_decoders
 
 SHOWN, JOINED = 600, 3  # points of a scatter, and every which of them in the overlays; the scores use all
@@ -28,7 +28,7 @@ MEASURE_NAMES = {
 
 def read_panel(files, seeds):
     """Data, and f and g of the two runs at the last step, for one setting."""
-    with scoring.RunFiles(files["setting"], files["representations"]) as opened:
+    with RunFiles(files["setting"], files["representations"]) as opened:
         last = max(run.step for run in opened.runs)
         chosen = [next(run for run in opened.runs if run.step == last and run.seed == seed) for seed in seeds]
         for run in chosen:
@@ -169,7 +169,9 @@ def draw(figure, files):
     axes = parts[0, 0].subplots(n_panels, 5, squeeze=False)
     drawn = []
     for number, (row, panel) in enumerate(zip(axes, files["panels"], strict=True)):
-        drawn.append(draw_panel(row, panel, figure, figure["names"].get(panel["setting"], panel["setting"]), tables["pairs"]))
+        drawn.append(
+            draw_panel(row, panel, figure, figure["names"].get(panel["setting"], panel["setting"]), tables["pairs"])
+        )
         letter(row[0], chr(ord("a") + number))
     seeds = figure["seeds"]
     heads = (

@@ -18,7 +18,8 @@ def read_study(files):
     pairs = pd.read_csv(files["tables"]["pairs"])
     pairs = pairs[(pairs["layer_a"] == "output") & (pairs["layer_b"] == "output") & (pairs["step"] > 0)]
     pairs = pairs[
-        ((pairs["measure"].isin(["affine_r2", "decoder_r2"])) & (pairs["side"] == "f")) | (pairs["measure"] == "mean_kl")
+        ((pairs["measure"].isin(["affine_r2", "decoder_r2"])) & (pairs["side"] == "f"))
+        | (pairs["measure"] == "mean_kl")
     ]
     wide = pairs.pivot(index=KEYS, columns="measure", values="score").reset_index()
     return wide.assign(dataset=wide["setting_a"].map(files["datasets"]))

@@ -6,14 +6,15 @@ from contextlib import ExitStack
 from repalign import scoring, store
 from repalign.errors import StoreError
 from repalign.jobs import job
+from repalign.runs import RunFiles
 
 if "snakemake" in globals():
     with job(snakemake.log[0]), ExitStack() as stack:
         section = json.loads(snakemake.params.section)
         settings = json.loads(snakemake.params.settings)["settings"]
         paths = snakemake.input
-        earlier = stack.enter_context(scoring.RunFiles(settings[0], paths.get("earlier", [])))
-        own = stack.enter_context(scoring.RunFiles(settings[-1], [paths.own]))
+        earlier = stack.enter_context(RunFiles(settings[0], paths.get("earlier", [])))
+        own = stack.enter_context(RunFiles(settings[-1], [paths.own]))
         if earlier.labels is not None and earlier.labels.tolist() != own.labels.tolist():
             raise StoreError(f"{earlier.paths[0]} and {paths.own}: their probe points differ")
         factors = {

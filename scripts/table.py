@@ -4,15 +4,15 @@ import json
 
 import pandas as pd
 
-from repalign import scoring
+from repalign import store, tables
 from repalign.jobs import job
 
 if "snakemake" in globals():
     with job(snakemake.log[0]):
         output, section = snakemake.output, snakemake.params.section
-        pairs, spectra = scoring.join(snakemake.input.scores)
+        pairs, spectra = tables.join(snakemake.input.scores)
         pairs.insert(0, "study", snakemake.wildcards.study)
-        scoring.write_tables(output.pairs, output.pairs_hdf5, output.spectra, (pairs, spectra), section)
-        scoring.write_csv(output.summary, scoring.summarise(pairs, json.loads(section)["confidence"]))
+        tables.write_tables(output.pairs, output.pairs_hdf5, output.spectra, (pairs, spectra), section)
+        store.write_csv(output.summary, tables.summarise(pairs, json.loads(section)["confidence"]))
         runs = pd.concat([pd.read_csv(path) for path in snakemake.input.runs], ignore_index=True)
-        scoring.write_csv(output.runs, runs)
+        store.write_csv(output.runs, runs)

@@ -29,7 +29,7 @@ DIGITS = [
 ]
 BLOCKS = {"angular": ["seeds-000-001", "seeds-002-002"], "digits": ["seeds-000-002"], "small_mnist": ["seeds-000-002"]}
 SETTINGS = {"angular": ANGULAR, "digits": DIGITS, "small_mnist": ["default"]}
-ACROSS = {"teacher--teacher-width-8"}
+ACROSS = {"angular": [("teacher", "teacher-width-8")], "digits": [], "small_mnist": []}
 FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
 FIGURES = {FIG2, FIG2_DIGITS, THEOREM}
 FIGURES_OF = {"angular": {FIG2, THEOREM}, "digits": {FIG2_DIGITS, THEOREM}, "small_mnist": set()}
@@ -43,10 +43,17 @@ def jobs_of(rule: str, study: str, settings: list[str] | None = None, blocks: li
     return {f"{rule} {study}/{name}/{block}" for name in names for block in blocks or BLOCKS[study]}
 
 
-def scores(study: str, settings: list[str] | None = None) -> set[str]:
-    names = set(SETTINGS[study] if settings is None else settings)
-    names |= {pair for pair in ACROSS if study == "angular" and names & set(pair.split("--"))}
-    return {f"score {study}/{name}" for name in names}
+def scores(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
+    """Scores of these settings' runs, and what follows. A block is scored with the blocks before it, so those after
+    the first changed one follow; across settings all blocks of the second follow a change of the first."""
+    names = SETTINGS[study] if settings is None else settings
+    changed = blocks or BLOCKS[study]
+    every = sorted({*BLOCKS[study], *changed} - ({"seeds-002-002"} if "seeds-002-003" in changed else set()))
+    found = {f"score {study}/{name}/{block}" for name in names for block in every if block >= min(changed)}
+    for first, second in ACROSS[study]:
+        own = every if first in names else changed if second in names else []
+        found |= {f"score {study}/{first}--{second}/{block}" for block in own}
+    return found | {f"table {study}"} | FIGURES_OF[study]
 
 
 def chain(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
@@ -55,7 +62,11 @@ def chain(study: str, settings: list[str] | None = None, blocks: list[str] | Non
 
 
 def from_represent(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
-    return jobs_of("represent", study, settings, blocks) | scores(study, settings) | FIGURES_OF[study]
+    return jobs_of("represent", study, settings, blocks) | from_factor(study, settings, blocks)
+
+
+def from_factor(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
+    return jobs_of("factor", study, settings, blocks) | scores(study, settings, blocks)
 
 
 ALL_CHAINS = set().union(*(chain(study) for study in SETTINGS))
@@ -118,11 +129,12 @@ def move_the_mirror(config: dict) -> None:
     config["download"]["mirror"] = "http://127.0.0.1:9/elsewhere"
 
 
+NEW = ("train", "represent", "factor", "score")
 R = "results/smoke"
 LIB = "src/repalign"
 CHANGES = [
     # --- nothing follows
-    Change("a comment", set(), edit=(f"{LIB}/measures/cca.py", "def mean_cca", "# a comment\ndef mean_cca")),
+    Change("a comment", set(), edit=(f"{LIB}/measures/linear.py", "def pwcca", "# a comment\ndef pwcca")),
     Change("a docstring", set(), edit=(f"{LIB}/store.py", '"""Result files:', '"""The result files:')),
     Change("a script's docstring", set(), edit=("scripts/train.py", '"""Stage train', '"""The stage train')),
     Change("the version", set(), edit=(f"{LIB}/__init__.py", '__version__ = "0.1', '__version__ = "9.1')),
@@ -157,11 +169,8 @@ CHANGES = [
         from_represent("angular"),
         config=put("studies", "angular", "represent", value={"layers": ["hidden_3", "output"]}),
     ),
-    Change(
-        "a score key",
-        scores("angular") | FIGURES_OF["angular"],
-        config=put("studies", "angular", "score", "shuffles", value=5),
-    ),
+    Change("a score key", scores("angular"), config=put("studies", "angular", "score", "shuffles", value=39)),
+    Change("the folds", from_factor("angular"), config=put("studies", "angular", "score", "folds", value=8)),
     Change("a figure's colours", {FIG2}, config=put("figures", "roeder2021_fig2", "palette", value="viridis")),
     # --- seeds and settings
     Change(
@@ -171,20 +180,24 @@ CHANGES = [
     ),
     Change(
         "an added setting",
-        {f"{rule} digits/sgd/seeds-000-002" for rule in ("train", "represent")} | {"score digits/sgd", THEOREM},
+        {f"{rule} digits/sgd/seeds-000-002" for rule in NEW} | {"table digits"} | FIGURES_OF["digits"],
         config=put("studies", "digits", "settings", "sgd", value={"train": {"optimiser": {"kind": "sgd"}}}),
     ),
     Change(
         "an added value of a sweep",
-        {f"{rule} digits/real-width-16/seeds-000-002" for rule in ("train", "represent")}
-        | {"score digits/real-width-16", FIG2_DIGITS, THEOREM},
+        {f"{rule} digits/real-width-16/seeds-000-002" for rule in NEW} | {"table digits"} | FIGURES_OF["digits"],
         config=put("studies", "digits", "sweeps", "width", value={"of": ["real"], "values": [8, 16, 64]}),
     ),
     # --- one line of code
     Change(
         "a line of a measure",
-        ALL_SCORES | FIGURES,
-        edit=(f"{LIB}/measures/cca.py", "np.clip(np.linalg", "1.0 * np.clip(np.linalg"),
+        ALL_SCORES,
+        edit=(f"{LIB}/measures/linear.py", "pair.xp.mean(pair.rho", "1.0 * pair.xp.mean(pair.rho"),
+    ),
+    Change(
+        "a line of the table",
+        {f"table {study}" for study in SETTINGS} | FIGURES,
+        edit=("scripts/table.py", "ignore_index=True", "ignore_index=bool(1)"),
     ),
     Change(
         "a line of a model",

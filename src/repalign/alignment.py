@@ -6,7 +6,7 @@ products over streamed rows; what is left is a small problem for each pair (`mea
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from repalign.errors import MeasureError
 from repalign.measures import matching  # noqa: F401  # registers its measures
-from repalign.measures.catalogue import MEASURES, Measure
+from repalign.measures.catalogue import MEASURES, Measure, page
 from repalign.measures.cross import BUDGET, Crosses, Pairs, folds_of, shuffled_orders
 from repalign.measures.evidence import COLUMNS, NO_EVIDENCE, Evidence, corrected, judged, resampling_weights
 from repalign.measures.factor import Factor, Place, Rows, blocks, factorise, numpy, placed
@@ -63,7 +63,8 @@ class Alignment:
 
     pairs: pd.DataFrame
     spectra: Mapping[tuple[str, str], Spectrum]
-    factors: Mapping[str, Factor] = field(default_factory=dict)
+    factors: Mapping[str, Factor]
+    settings: Evidence
 
     def matrix(self, measure: str, column: str = "score") -> pd.DataFrame:
         """A measure as a square table; entry (a, b) is the direction from a to b, the diagonal is the perfect score."""
@@ -72,16 +73,43 @@ class Alignment:
             raise MeasureError(f"'{measure}' was not scored; scored: {', '.join(self.pairs['measure'].unique())}")
         names = list(dict.fromkeys([*self.pairs["name_a"], *self.pairs["name_b"]]))
         table = pd.DataFrame(np.nan, names, names)
-        for row in rows.itertuples():
-            value = getattr(row, column)
-            if row.direction in ("both", "a_to_b"):
-                table.loc[row.name_a, row.name_b] = value
-            if row.direction in ("both", "b_to_a"):
-                table.loc[row.name_b, row.name_a] = value
+        for row in rows.to_dict("records"):
+            value = row[column]
+            if row["direction"] in ("both", "a_to_b"):
+                table.loc[row["name_a"], row["name_b"]] = value
+            if row["direction"] in ("both", "b_to_a"):
+                table.loc[row["name_b"], row["name_a"]] = value
         if column == "score":
             for name in names:
                 table.loc[name, name] = MEASURES[measure].perfect
         return table
+
+    def statement(self, name_a: str, name_b: str, measure: str) -> str:
+        """A score of the pair in words, one line a direction, with its evidence."""
+        rows = self.pairs[self.pairs["measure"] == measure]
+        here = rows[(rows["name_a"] == name_a) & (rows["name_b"] == name_b)]
+        there = rows[(rows["name_a"] == name_b) & (rows["name_b"] == name_a)]
+        if here.empty and there.empty:
+            raise MeasureError(f"'{measure}' of {name_a} and {name_b} was not scored")
+        lines = []
+        for row in (here if len(here) else there).to_dict("records"):
+            source, target = (
+                (row["name_b"], row["name_a"]) if row["direction"] == "b_to_a" else (row["name_a"], row["name_b"])
+            )
+            sign = "and" if row["direction"] == "both" else "->"
+            if row["problem"]:
+                lines.append(f"{measure}, {source} {sign} {target}: undefined: {row['problem']}")
+                continue
+            parts = [f"{measure}, {source} {sign} {target}: {row['score']:.3f}"]
+            if np.isfinite(row["low"]):
+                parts.append(f"{100 * self.settings.confidence:g} % interval {row['low']:.3f} to {row['high']:.3f}")
+            if np.isfinite(row["chance"]):
+                parts.append(f"chance {row['chance']:.3f}")
+            if np.isfinite(row["p_value"]):
+                parts.append(f"p = {row['p_value']:.2g}")
+            parts.append(f"{row['points']} points of {row['units_a']} and {row['units_b']} units")
+            lines.append(", ".join(parts) + (f" ({row['warning']})" if row["warning"] else ""))
+        return "\n".join(lines)
 
 
 def align(
@@ -100,14 +128,16 @@ def align(
     representations: by name, points x units each: arrays, HDF5 data sets, anything with slices of rows; row i is the
     same probe point in all. measures: names of MEASURES. evidence: None for the scores alone. pairs: those wanted, all
     by default. decoders: by name, labels x M, for measures of outputs. groups: a label a point where points depend on
-    each other (tokens of a text, patches of an image); such points share a fold and are shuffled together. device: `cpu`
-    for NumPy, `cuda` for torch.
+    each other (tokens of a text, patches of an image); such points share a fold and are shuffled together. device:
+    `cpu` for NumPy, `cuda` for torch.
 
     Raises MeasureError for what cannot be compared at all; a measure that is undefined for a pair gives a row with NaN
     and its `problem`.
     """
     settings, place = evidence or NO_EVIDENCE, placed(device)
     chosen = known(measures)
+    if not chosen:
+        raise MeasureError(f"no measure was asked for; measures: {', '.join(MEASURES)}")
     if len(representations) < 2:
         raise MeasureError(f"{len(representations)} representation: alignment needs two")
     names = list(representations)
@@ -123,7 +153,7 @@ def align(
         except MeasureError as error:
             raise MeasureError(f"{name}: {error}") from None
         everyone.append(Representation(name, rows, factor, (decoders or {}).get(name)))
-    wanted = [(names.index(a), names.index(b)) for a, b in pairs] if pairs else list(combinations(range(len(names)), 2))
+    wanted = _numbered(pairs, names) if pairs is not None else list(combinations(range(len(names)), 2))
     engine = Engine(everyone, chosen, settings, fold=fold, groups=groups, options=options, place=place)
     rows_of, spectra = engine.run(wanted)
     table = pd.DataFrame(rows_of)
@@ -134,7 +164,22 @@ def align(
         rows_ = table["measure"] == measure
         table.loc[rows_, "p_corrected"] = corrected(table.loc[rows_, "p_value"].to_numpy())
     named = {(names[a], names[b]): spectrum for (a, b), spectrum in spectra.items()}
-    return Alignment(table, named, {one.name: one.factor for one in everyone if one.factor is not None})
+    return Alignment(table, named, {one.name: one.factor for one in everyone if one.factor is not None}, settings)
+
+
+def _numbered(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of names as numbers. Raises MeasureError for what is no pair, or comes twice."""
+    if not pairs:
+        raise MeasureError("no pairs: leave `pairs` out for all of them")
+    seen = set[frozenset[str]]()
+    for a, b in pairs:
+        for name in (a, b):
+            if name not in names:
+                raise MeasureError(f"no representation '{name}'; representations: {', '.join(names)}")
+        if a == b or frozenset({a, b}) in seen:
+            raise MeasureError(f"the pair ({a}, {b}): give each pair of two representations once, in either order")
+        seen.add(frozenset({a, b}))
+    return [(names.index(a), names.index(b)) for a, b in pairs]
 
 
 def known(measures: Iterable[str]) -> list[str]:
@@ -153,6 +198,9 @@ def needs_folds(measures: Iterable[str]) -> bool:
 
 def same_points(representations: Mapping[str, Rows]) -> int:
     """The number of probe points. Raises MeasureError where representations differ in it."""
+    for name, rows in representations.items():
+        if not hasattr(rows, "shape"):
+            raise MeasureError(f"{name}: a representation is an array, points x units, not a {type(rows).__name__}")
     sizes = {name: rows.shape[0] if len(rows.shape) else 0 for name, rows in representations.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
@@ -175,6 +223,7 @@ class Engine:
         place: Place = np.asarray,
         spectra: bool = True,
     ) -> None:
+        settings = replace(settings, folds=int(fold.max()) + 1)  # fewer than asked for where there are few points
         self.everyone, self.settings, self.options, self.place = representations, settings, options, place
         self.fold, self.groups, self.n, self.spectra = fold, groups, len(fold), spectra
         self.of_family = {
@@ -361,3 +410,7 @@ def _spectrum(found: list[NDArray[np.float64]]) -> Spectrum:
     rho, null = found[0][0], found[1:]
     band = np.quantile(np.concatenate(null), [0.05, 0.5, 0.95], axis=0) if null else np.full((3, len(rho)), np.nan)
     return Spectrum(rho, band)
+
+
+if __name__ == "__main__":
+    print(page(MEASURES.values()), end="")

@@ -269,7 +269,9 @@ class Score(Section):
     resamples: Annotated[int, Strict(), Field(ge=0)] = 50
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    svcca_components: Annotated[Count | None, Field(description="directions that svcca keeps; null: by variance")] = None
+    svcca_components: Annotated[Count | None, Field(description="directions that svcca keeps; null: by variance")] = (
+        None
+    )
     svcca_variance: Annotated[float, Field(gt=0, le=1)] = 0.99
     penalty: Annotated[float, Field(gt=0, description="of ridge_r2 and regularised_cca, share of mean variance")] = 0.01
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu is NumPy, cuda is torch")] = "cpu"
@@ -400,6 +402,7 @@ class ClassificationFigure(Section):
 
 
 THEOREM_MEASURES = ("affine_r2", "decoder_r2", "mean_kl")
+OF_OUTPUTS = ("mean_kl", "logit_distance")  # rows of the side `output`, whatever the layer of a figure
 
 
 class TheoremFigure(Section):
@@ -412,7 +415,63 @@ class TheoremFigure(Section):
     palette: Literal["viridis_r", "viridis", "cividis_r", "cividis", "magma_r", "magma"] = "viridis_r"
 
 
-Figure = Annotated[ClassificationFigure | TheoremFigure, Field(discriminator="plot")]
+class StudyFigure(Section):
+    """What the figures of any study share: which runs, of which representation."""
+
+    study: Name
+    settings: Annotated[list[Name], Field(description="settings that are drawn; none named: all")] = []
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
+    side: Annotated[Literal["f", "g"], Field(description="encoder or decoder")] = "f"
+    layer: Annotated[str, Field(description="layer of f that is compared with itself")] = "output"
+
+    def drawn(self, expansion: Expansion) -> list[str]:
+        """The settings that are drawn."""
+        return self.settings or list(expansion.settings)
+
+
+class HeatmapFigure(StudyFigure):
+    """Every pair of runs as a matrix, in the order of a hierarchical clustering."""
+
+    plot: Literal["heatmap"]
+    measure: Measure = "mean_cca"
+    column: Annotated[Literal["score", "calibrated"], Field(description="as scored, or 0 at chance")] = "score"
+
+
+class SpectrumFigure(StudyFigure):
+    """Canonical correlations of every pair of runs within each setting, with the range of shuffled points."""
+
+    plot: Literal["spectrum"]
+
+
+class MeasuresFigure(StudyFigure):
+    """Measure against measure over all pairs of runs."""
+
+    plot: Literal["measures"]
+    measures: Annotated[list[Measure], Field(min_length=2, max_length=8)]
+
+
+class LayersFigure(Section):
+    """Every layer with every layer of the other run, within one setting or across two."""
+
+    plot: Literal["layers"]
+    study: Name
+    settings: Annotated[list[Name], Field(min_length=1, max_length=2, description="one setting, or two compared ones")]
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
+    measure: Measure = "cka_debiased"
+
+
+class MapFigure(StudyFigure):
+    """Runs as points whose distances follow a measure (multidimensional scaling)."""
+
+    plot: Literal["map"]
+    measure: Measure = "mean_cca"
+    untrained: Annotated[bool, Field(description="a second panel of the same runs before training")] = True
+
+
+Figure = Annotated[
+    ClassificationFigure | TheoremFigure | HeatmapFigure | SpectrumFigure | MeasuresFigure | LayersFigure | MapFigure,
+    Field(discriminator="plot"),
+]
 
 
 class Config(Section):
@@ -518,10 +577,13 @@ def _across_problems(expansion: Expansion) -> list[str]:
 
 
 def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
-    if isinstance(figure, ClassificationFigure):
+    if not isinstance(figure, TheoremFigure):
         if figure.study not in config.studies:
             return [f"study: no study '{figure.study}'; studies: {', '.join(config.studies)}"]
-        return _classification_problems(expansions[figure.study], figure)
+        expansion = expansions[figure.study]
+        if isinstance(figure, ClassificationFigure):
+            return _classification_problems(expansion, figure)
+        return _study_figure_problems(expansion, figure)
     problems = []
     for study in figure.studies:
         if study not in config.studies:
@@ -552,6 +614,51 @@ def _classification_problems(expansion: Expansion, figure: ClassificationFigure)
             if setting.train.output_dim < 2:
                 problems.append(f"panels: setting {name} has train.output_dim 1, which a plane cannot show")
             problems += [f"seeds: {name} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
+    return problems
+
+
+def _study_figure_problems(expansion: Expansion, figure: Any) -> list[str]:
+    """Of the figures that any study can have."""
+    layers = isinstance(figure, LayersFigure)
+    drawn = figure.settings if layers else figure.drawn(expansion)
+    unknown = [name for name in drawn if name not in expansion.settings]
+    if unknown:
+        return [f"settings: no setting '{n}' in {figure.study}: {', '.join(expansion.settings)}" for n in unknown]
+    if len(set(drawn)) < len(drawn):
+        return ["settings: the same setting twice"]
+    problems = []
+    if isinstance(figure, SpectrumFigure):
+        measures = ["mean_cca"]  # the rows of the table that name spectra
+    else:
+        measures = figure.measures if isinstance(figure, MeasuresFigure) else [figure.measure]
+    if len(set(measures)) < len(measures):
+        problems.append("measures: the same measure twice")
+    needed = [] if layers else [figure.layer]
+    if any(measure in OF_OUTPUTS for measure in measures) and not layers:
+        needed = list(dict.fromkeys([*needed, "output"]))
+    if not layers and figure.side == "g" and figure.layer != "output":
+        problems.append(f"layer: g has the layer output alone, not {figure.layer}")
+    if not layers and figure.layer != "output":
+        problems += [f"layer: {m} compares the layer output alone" for m in measures if m in ("decoder_r2", "d_rep")]
+    if layers:
+        outputs = {"decoder_r2", "d_rep", *OF_OUTPUTS} & set(measures)
+        problems += [f"measure: {measure} compares no hidden layers" for measure in sorted(outputs)]
+    for name in drawn:
+        setting = expansion.settings[name]
+        lacks = [f"does not score {measure}" for measure in measures if measure not in setting.score.measures]
+        if setting.seeds.count < 2 and len(drawn) == 1:
+            lacks.append("has one seed, so no pair of runs")
+        lacks += [f"does not represent the layer {layer}" for layer in needed if layer not in setting.represent.layers]
+        if layers and setting.score.layers != "all":
+            lacks.append("compares equal layers alone; set score.layers to all")
+        problems += [f"settings: {name} {lack}" for lack in lacks]
+    if isinstance(figure, HeatmapFigure | MapFigure) or (layers and len(drawn) == 2):
+        compared = {frozenset(pair) for pair in expansion.across}
+        problems += [
+            f"settings: {' and '.join(pair)} are not compared; name them in the study's across, or draw others"
+            for pair in combinations(drawn, 2)
+            if frozenset(pair) not in compared
+        ]
     return problems
 
 

@@ -9,7 +9,7 @@ contents give equal bytes.
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -132,23 +132,37 @@ def array(file: h5py.File, name: str) -> h5py.Dataset:
 
 def put_table(file: h5py.File, name: str, table: pd.DataFrame) -> None:
     """A table, one array a column in a group; texts become UTF-8 of fixed length."""
-    group = file.create_group(name)
-    group.attrs["columns"] = [str(column) for column in table.columns] or np.zeros(0, "S1")
+    file.create_group(name).attrs["columns"] = _encoded(table.columns)
     for column in table.columns:
         values = table[column].to_numpy()
         if values.dtype.kind not in "biuf":
-            encoded = [str(value).encode() for value in table[column]]
-            values = np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
+            values = _encoded(table[column])
         put(file, f"{name}/{column}", values, "column of a table")
+
+
+def _encoded(texts: Iterable[Any]) -> NDArray[np.bytes_]:
+    encoded = [str(text).encode() for text in texts]
+    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=0) or 1}")
 
 
 def read_table(file: h5py.File, name: str) -> pd.DataFrame:
     """A table written by `put_table`."""
-    columns = {}
-    for column in array(file, name).attrs["columns"]:
+    try:
+        own = [column.decode() for column in file[name].attrs["columns"]]
+    except DAMAGE as error:
+        raise _damaged(file, name, error) from None
+    columns: dict[str, Any] = {}
+    for column in own:
         values = read(file, f"{name}/{column}")
-        columns[str(column)] = [value.decode() for value in values] if values.dtype.kind == "S" else values
+        texts = values.dtype.kind == "S"
+        columns[column] = pd.Series([value.decode() for value in values], dtype=str) if texts else values
     return pd.DataFrame(columns)
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """A table as csv, whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 
 
 def units(file: h5py.File, name: str) -> str:

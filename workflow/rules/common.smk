@@ -169,7 +169,12 @@ def figure_files(figure):
                 for study in figure.studies
             }
         }
-    return {"tables": study_tables(figure.study)}
+    if figure.plot == "layers":
+        layers = [STUDIES[figure.study].settings[name].represent.layers for name in figure.settings]
+        return {"tables": study_tables(figure.study, "pairs", "runs", "summary"), "layers": layers}
+    drawn = figure.drawn(STUDIES[figure.study])
+    spectra = ["spectra"] if figure.plot == "spectrum" else []
+    return {"tables": study_tables(figure.study, "pairs", "runs", *spectra), "settings": drawn}
 
 
 def leaves(node):

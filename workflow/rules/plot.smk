@@ -12,7 +12,7 @@ for figure_name, figure in CONFIG.figures.items():
             png=report(
                 f"{R}/figures/{figure_name}.png",
                 caption=f"{Path.cwd()}/{R}/figures/{figure_name}.rst",
-                category="Roeder, Metz, Kingma 2021",
+                category="Roeder, Metz, Kingma 2021" if figure.plot.startswith("roeder2021") else "Alignment",
                 labels={"figure": figure_name},
             ),
             csv=f"{R}/figures/{figure_name}.csv",

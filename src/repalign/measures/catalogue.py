@@ -5,12 +5,12 @@ and the source. Its pair comes in a batch: the observed pair, pairs with shuffle
 with resampled points for the interval; a score has the shape of that batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 Family = Literal["linear", "points", "model"]
-"""What a measure is computed from: cross-moments of the units, n x n matrices of the points, or outputs of the model."""
+"""What a measure is made of: cross-moments of the units, n x n matrices of the points, or points and decoders."""
 
 TRANSFORMATIONS = ("translation", "scale", "permutation", "orthogonal", "diagonal", "linear")
 """Of one side's units: a shift, one positive factor, an order, a rotation or reflection, one factor a unit, any
@@ -82,3 +82,46 @@ def measure(
         return function
 
     return register
+
+
+PAGE = """# Measures
+
+Made from the docstrings (`make measures`), which have formulas and sources. *Invariant to*: transformations of either
+side's units that leave the score as it is; *affine* is all, *similarity* shift, one scale, rotation, reflection.
+Directed measures are scored from a to b and from b to a.
+
+"""
+
+
+def page(measures: Iterable[Measure]) -> str:
+    """The measures as a page of Markdown, a table a family."""
+    titles = {
+        "linear": "From cross-moments of the units",
+        "points": "From distances and kernels of the points (of at most 1,000)",
+        "model": "From the points themselves, and from decoders",
+    }
+    head = "| measure | what | range, best | invariant to | chance | needs |\n|---|---|---|---|---|---|\n"
+    every = list(measures)
+    parts = []
+    for family, title in titles.items():
+        rows = "".join(_row(one) for one in every if one.family == family)
+        parts.append(f"## {title}\n\n{head}{rows}")
+    return PAGE + "\n".join(parts)
+
+
+def _row(one: Measure) -> str:
+    name = f"`{one.name}`" + ("" if one.symmetric else ", directed")
+    best = f"{_number(one.lowest)} to {_number(one.highest)}, best {_number(one.perfect)}"
+    a, b = _tags(one.invariant_a), _tags(one.invariant_b)
+    what = one.summary.rstrip(".:").replace("|", "\\|")
+    chance = one.chance.replace("|", "\\|")
+    return f"| {name} | {what} | {best} | {a if a == b else f'a: {a}; b: {b}'} | {chance} | {one.needs} |\n"
+
+
+def _number(value: float) -> str:
+    return {float("inf"): "∞", float("-inf"): "-∞"}.get(value, f"{value:.4g}")
+
+
+def _tags(tags: frozenset[str]) -> str:
+    known = {AFFINE: "affine", SIMILARITY: "similarity", frozenset[str](): "nothing"}
+    return known.get(tags) or ", ".join(tag for tag in TRANSFORMATIONS if tag in tags)

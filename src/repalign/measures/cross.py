@@ -1,6 +1,6 @@
 """Cross-products of all pairs of representations, streamed over blocks of rows: the only place that costs much."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,8 +8,10 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from repalign.measures.factor import ROWS, Factor, Place, Rows, blocks, float64, whitened
+from repalign.errors import MeasureError
+from repalign.measures.factor import ROWS, Factor, Place, Rows, blocks, whitened, working
 
+MOST_FOLDS = 127  # what the type of a fold's number holds
 BUDGET = 256 << 20  # bytes for the rows in memory, and as many for the sums
 
 Pairs = Sequence[tuple[int, int]]
@@ -17,7 +19,12 @@ Order = NDArray[np.intp]
 
 
 def folds_of(n: int, folds: int, seed: int, groups: NDArray[Any] | None = None) -> NDArray[np.int8]:
-    """The fold of each of n points, at random, of equal size; points of one group (n labels) share a fold."""
+    """The fold of each of n points, at random, of equal size; points of one group (n labels) share a fold.
+
+    There are fewer folds than asked for where there are fewer points or groups. Raises MeasureError for too many.
+    """
+    if not 2 <= folds <= MOST_FOLDS:
+        raise MeasureError(f"{folds} folds: expected 2 to {MOST_FOLDS}")
     rng = np.random.default_rng([seed, 0])
     if groups is None:
         return (rng.permutation(n) % folds).astype(np.int8)
@@ -46,9 +53,12 @@ def shuffled_orders(n: int, draws: int, seed: int, groups: NDArray[Any] | None =
 def _shuffled(n: int, groups: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.intp]:
     if groups is None:
         return rng.permutation(n)
-    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
-    parts = np.split(np.arange(n), starts[1:])
-    return np.concatenate([parts[k] for k in rng.permutation(len(parts))])
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    together = np.argsort(first[number], kind="stable")  # the points, group after group
+    parts = np.split(together, np.flatnonzero(np.diff(first[number][together])) + 1)
+    order = np.empty(n, dtype=np.intp)
+    order[together] = np.concatenate([parts[k] for k in rng.permutation(len(parts))])
+    return order
 
 
 class Crosses:
@@ -71,9 +81,12 @@ class Crosses:
         self.augmented = augmented
         self.folded = augmented or fold is not None
         self.n = factors[0].points
-        self._kept: dict[tuple[int, int, int], Any] = {}
+        self._members: list[int] = []
+        self._keep = False
+        self._whitened: dict[tuple[int, int], Any] = {}
 
     def width(self, number: int) -> int:
+        """Columns of a representation in the sums."""
         return self.factors[number].rank + 2 * self.augmented
 
     def size(self, pair: tuple[int, int], draws: int = 1) -> int:
@@ -96,56 +109,41 @@ class Crosses:
         if portion:
             yield portion
 
-    def sums(self, pairs: Pairs, orders: Sequence[Order] | None = None) -> Mapping[tuple[int, int], Any]:
+    def sums(self, pairs: Pairs, orders: Sequence[Order] | None = None) -> dict[tuple[int, int], Any]:
         """The sums of each pair, in float64: ([draws x] [folds x] width a x width b) in one pass over the rows.
 
-        The axis of folds is there where the sums are augmented or by fold.
-
-        orders: the orders in which b's rows are taken, a draw each; None for the points as they are.
+        The axis of folds is there where the sums are augmented or by fold. orders: the orders in which b's rows are
+        taken, a draw each; None for the points as they are.
         """
+        seconds = {b for _, b in pairs}
+        members = [*sorted({a for a, _ in pairs} - seconds), *sorted(seconds)]
+        edges = np.cumsum([0, *(self.width(number) for number in members)]).tolist()
+        columns = {number: slice(*edge) for number, edge in zip(members, pairwise(edges), strict=True)}
+        shuffled = slice(columns[min(seconds)].start, None)  # the columns of b's alone
+        self._keep = orders is not None
+        if members != self._members:
+            self._members, self._whitened = members, {}
         by_first: dict[int, list[int]] = {}
-        for a, b in pairs:
+        for a, b in sorted(pairs):
             by_first.setdefault(a, []).append(b)
-        seconds = sorted({b for _, b in pairs})
-        start_of = dict(zip(seconds, np.cumsum([0] + [self.width(b) for b in seconds]).tolist(), strict=False))
-        total: dict[int, Any] = {}
-        members = {*by_first, *seconds}
-        fits = 4 * self.n * sum(self.width(k) for k in members) <= BUDGET
-        self._kept = {key: block for key, block in self._kept.items() if fits and key[0] in members}
-        draws = [None] if orders is None else orders
+        total: dict[tuple[int, int], list[Any]] = {}
         for start, stop in blocks(self.n):
-            own, segments = self._segments(start, stop)
-            for draw, order in enumerate(draws):
-                stack = self._stack(seconds, own if order is None else order[own])
-                xp = array_namespace(stack)
+            taken, segments = self._segments(start, stop)
+            z = self._rows_of(taken, slice(None))
+            for draw, order in enumerate([None] if orders is None else orders):
+                other = z[:, shuffled] if order is None else self._rows_of(order[taken], shuffled)
                 for a, others in by_first.items():
-                    z = self._take(a, start, stop, own)
-                    low, high = start_of[others[0]], start_of[others[-1]] + self.width(others[-1])
-                    if high - low == sum(self.width(b) for b in others):
-                        columns = stack[:, low:high]
-                    else:
-                        columns = xp.concat(
-                            [stack[:, start_of[b] : start_of[b] + self.width(b)] for b in others], axis=1
-                        )
-                    products = [float64(z[p:q].T @ columns[p:q]) for p, q in segments]
-                    found = xp.stack(products) if self.folded else products[0]
-                    slot = total.setdefault(a, [0.0] * len(draws))
-                    slot[draw] = slot[draw] + found
-            if not fits:
-                self._kept.clear()
-        return self._split(by_first, total, orders is None)
-
-    def _split(
-        self, by_first: Mapping[int, list[int]], total: Mapping[int, Any], observed: bool
-    ) -> dict[tuple[int, int], Any]:
-        """Each pair's own columns, in the order that was asked for."""
+                    for run in _runs([_shifted(columns[b], shuffled.start) for b in others]):
+                        low, high = run[0][1].start, run[-1][1].stop
+                        products = [z[p:q, columns[a]].T @ other[p:q, low:high] for p, q in segments]
+                        for position, own in run:
+                            slot = total.setdefault((a, others[position]), [])
+                            part = slice(own.start - low, own.stop - low)
+                            _add(slot, draw, [product[:, part] for product in products], self.folded)
         found = {}
-        for a, others in by_first.items():
-            whole = total[a][0] if observed else array_namespace(total[a][0]).stack(total[a])
-            low = 0
-            for b in others:
-                found[a, b] = whole[..., low : low + self.width(b)]
-                low += self.width(b)
+        for pair, slot in total.items():
+            xp = array_namespace(slot[0])
+            found[pair] = slot[0] if orders is None else xp.stack(slot)
         return found
 
     def _segments(self, start: int, stop: int) -> tuple[Order, list[tuple[int, int]]]:
@@ -156,25 +154,62 @@ class Crosses:
         edges = np.concatenate([[0], np.cumsum(np.bincount(fold, minlength=int(self.fold.max()) + 1))]).tolist()
         return np.asarray(start + np.argsort(fold, kind="stable")), list(pairwise(edges))
 
-    def _block(self, number: int, start: int, stop: int) -> Any:
-        key = (number, start, stop)
-        if key not in self._kept:
-            self._kept[key] = whitened(
-                self.rows[number], self.factors[number], self.place, start, stop, augmented=self.augmented
+    def _rows_of(self, taken: Order, columns: slice) -> Any:
+        """These rows, which lie in one block, of all members side by side."""
+        start, stop = next(block for block in blocks(self.n) if block[0] <= taken[0] < block[1])
+        block = self._block(start, stop)[:, columns]
+        natural = len(taken) == stop - start and bool((taken == np.arange(start, stop)).all())
+        return block if natural else block[self.place(taken - start)]
+
+    def _block(self, start: int, stop: int) -> Any:
+        if (start, stop) not in self._whitened:
+            width = sum(self.width(number) for number in self._members)
+            block, low = None, 0
+            if not self._keep or 4 * self.n * width > BUDGET:
+                # The next block takes the place of the last one.
+                block = next((old for old in self._whitened.values() if len(old) == stop - start), None)
+                self._whitened.clear()
+            parts = (
+                whitened(self.rows[k], self.factors[k], self.place, start, stop, augmented=self.augmented)
+                for k in self._members
             )
-        return self._kept[key]
+            for part in parts:
+                xp = array_namespace(part)
+                if block is None:
+                    block = xp.empty((stop - start, width), dtype=self._working(xp), device=part.device)
+                block[:, low : low + part.shape[1]] = part
+                low += part.shape[1]
+            self._whitened[start, stop] = block
+        return self._whitened[start, stop]
 
-    def _take(self, number: int, start: int, stop: int, own: NDArray[np.intp]) -> Any:
-        """These rows of one representation; they lie in one block."""
-        block = self._block(number, start, stop)
-        return block if _natural(own, start, stop) else block[self.place(own - start)]
-
-    def _stack(self, numbers: Sequence[int], taken: NDArray[np.intp]) -> Any:
-        """These rows of several representations side by side."""
-        low = next(piece for piece in blocks(self.n) if piece[0] <= taken[0] < piece[1])
-        parts = [self._take(number, *low, taken) for number in numbers]
-        return array_namespace(parts[0]).concat(parts, axis=1) if len(parts) > 1 else parts[0]
+    def _working(self, xp: Any) -> Any:
+        """float32 where all members' products are safe in it."""
+        return xp.float64 if any(working(self.rows[k]) == np.float64 for k in self._members) else xp.float32
 
 
-def _natural(own: NDArray[np.intp], start: int, stop: int) -> bool:
-    return len(own) == stop - start and bool((own == np.arange(start, stop)).all())
+def _shifted(columns: slice, by: int) -> slice:
+    return slice(columns.start - by, columns.stop - by)
+
+
+def _runs(columns: Sequence[slice]) -> list[list[tuple[int, slice]]]:
+    """Numbered columns that follow on each other, together: one product serves them all."""
+    found: list[list[tuple[int, slice]]] = []
+    for position, own in enumerate(columns):
+        if found and found[-1][-1][1].stop == own.start:
+            found[-1].append((position, own))
+        else:
+            found.append([(position, own)])
+    return found
+
+
+def _add(slot: list[Any], draw: int, products: Sequence[Any], folded: bool) -> None:
+    """Adds products, one a fold, to a sum in float64."""
+    if draw == len(slot):
+        xp = array_namespace(products[0])
+        shape = tuple(products[0].shape)
+        slot.append(xp.zeros((len(products), *shape) if folded else shape, dtype=xp.float64, device=products[0].device))
+    for number, product in enumerate(products):
+        if folded:
+            slot[draw][number] += product
+        else:
+            slot[draw] += product

@@ -66,14 +66,17 @@ def judged(
         found["chance"] = float(draws.mean())
         spread = float(draws.std(ddof=1)) if len(draws) > 1 else float("nan")
         found["z"] = sign * (score - found["chance"]) / spread if spread > 0 else float("nan")
-        found["p_value"] = float(1 + np.sum(ordered >= sign * score)) / (len(draws) + 1)
+        # Equal scores may differ in the last digits.
+        tie = 1e-12 * max(1.0, abs(score))
+        found["p_value"] = float(1 + np.sum(ordered >= sign * score - tie)) / (len(draws) + 1)
         place = int(np.ceil((1 - settings.level) * (len(draws) + 1) - 1e-9)) - 1
         if place < len(draws):
             found["critical"] = critical = sign * float(ordered[place])
             room = measure.perfect - critical
-            found["calibrated"] = (score - critical) / room if room else float("nan")
+            if abs(room) > tie:
+                found["calibrated"] = (score - critical) / room if abs(score - critical) > tie else 0.0
     values = np.asarray(resampled, dtype=np.float64)
-    if len(values) > 1:
+    if len(values) > 1 and settings.folds > 1:
         error = float(values.std(ddof=1)) / STEP * (settings.folds / (settings.folds - 1)) ** 0.5
         half = float(stats.t.ppf((1 + settings.confidence) / 2, settings.folds - 1)) * error
         found["low"], found["high"] = max(score - half, measure.lowest), min(score + half, measure.highest)

@@ -18,7 +18,7 @@ from repalign.errors import MeasureError
 
 ROWS = 8192  # most rows in memory at once
 GRAM_RESOLVES = 1e-10  # smallest eigenvalue over largest for which the Gram matrix holds all of the spectrum
-FLOAT32_RESOLVES = 100.0  # condition number up to which float32 whitens without loss
+FLOAT32_RESOLVES = 1000.0  # largest over smallest size in the data up to which float32 whitens without loss
 SMALL = 1 << 20  # entries of a representation below which float32 would save no time worth having
 
 Place = Callable[[NDArray[Any]], Any]
@@ -86,8 +86,7 @@ def blocks(n: int) -> list[tuple[int, int]]:
     """Rows start to stop, in as few pieces of nearly equal length as memory allows; the last may be a short rest."""
     count = -(-n // ROWS)
     length = n // count
-    edges = [*range(0, count * length + 1, length), *([n] if count * length < n else [])]
-    return list(pairwise(edges))
+    return list(pairwise([*range(0, n, length), n]))
 
 
 def checked(rows: Rows) -> tuple[int, int]:
@@ -97,6 +96,8 @@ def checked(rows: Rows) -> tuple[int, int]:
     n, units = rows.shape
     if n < 4 or units < 1:
         raise MeasureError(f"{n} points x {units} units: alignment needs at least 4 points and a unit")
+    if not isinstance(rows.dtype, np.dtype):
+        raise MeasureError(f"a representation is a NumPy array or reads as one, not one of {rows.dtype}")
     if not np.issubdtype(rows.dtype, np.number) or np.issubdtype(rows.dtype, np.complexfloating):
         raise MeasureError(f"a representation holds real numbers, not {rows.dtype}")
     return n, units
@@ -104,6 +105,12 @@ def checked(rows: Rows) -> tuple[int, int]:
 
 def _epsilon(dtype: Any) -> float:
     return float(np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64).eps)
+
+
+def working(rows: Rows) -> Any:
+    """The precision of cross-products: float32 for large data of no more than that, which halves the time."""
+    single = _epsilon(rows.dtype) >= float(np.finfo(np.float32).eps)
+    return np.float32 if single and rows.shape[0] * rows.shape[1] > SMALL else np.float64
 
 
 def noise_floor(x: NDArray[np.floating]) -> float:
@@ -132,31 +139,26 @@ def factorise(rows: Rows, fold: NDArray[np.int8] | None = None, place: Place = n
     n, units = checked(rows)
     first, last = blocks(n)[0]
     shift = np.asarray(rows[first:last]).astype(np.float64).mean(axis=0)  # a large offset would swamp the products
-    gram, total, columns = np.zeros((units, units)), np.zeros(units), np.zeros(units)
-    bad = 0
+    gram, total = np.zeros((units, units)), np.zeros(units)
     for x in _blocks_of(rows, place):
         xp = array_namespace(x)
-        bad += int(xp.sum(xp.any(~xp.isfinite(x), axis=1)))
-        columns += numpy(xp.sum(x**2, axis=0))
         shifted = x - place(shift)
         total += numpy(xp.sum(shifted, axis=0))
         gram += numpy(shifted.T @ shifted)
-    if bad:
-        raise MeasureError(f"{bad} of {n} rows are not finite")
+    if not (np.isfinite(total).all() and np.isfinite(gram).all()):
+        bad = sum(int(np.sum(~np.isfinite(numpy(x)).all(axis=1))) for x in _blocks_of(rows, place))
+        raise MeasureError(f"{bad} of {n} rows are not finite" if bad else "numbers too large to be squared")
     mean = shift + total / n
     eigenvalues, axes = np.linalg.eigh(gram - np.multiply.outer(total, total) / n)
     scales, axes = np.sqrt(np.clip(eigenvalues, 0, None))[::-1], axes[:, ::-1]
     if eigenvalues[0] < GRAM_RESOLVES * eigenvalues[-1]:
         scales, axes = _by_qr(rows, mean, place)
+    columns = np.clip(np.diag(gram) + shift * (2 * total + n * shift), 0, None)  # squared norms before centring
     kept = int(np.sum(scales > _floor(columns, (n, units), rows.dtype)))
     scales, axes = scales[:kept].copy(), axes[:, :kept].copy()
-    spread = float(np.sum(scales**2) / n) ** 0.5
-    double = bool(
-        _epsilon(rows.dtype) < float(np.finfo(np.float32).eps)
-        or n * units <= SMALL
-        or (kept and scales[0] > FLOAT32_RESOLVES * scales[-1])
-        or np.abs(mean).max() > 10 * spread
-    )
+    smallest = scales[-1] / n**0.5 if kept else np.inf
+    largest = max(scales[0] / n**0.5 if kept else 0.0, np.abs(mean).max())
+    double = bool(working(rows) == np.float64 or largest > FLOAT32_RESOLVES * smallest)
     factor = Factor(mean, axes, scales, n, double)
     if fold is None:
         return factor
@@ -189,10 +191,9 @@ def whitened(rows: Rows, factor: Factor, place: Place, start: int, stop: int, *,
     xp = array_namespace(x)
     weights = factor.axes / factor.scales
     # Whitened columns have equal size, so their products lose nothing in float32; whitening itself may.
-    working = xp.float64 if factor.double else xp.float32
-    z = (xp.astype(x, working) - xp.astype(place(factor.mean), working)) @ xp.astype(place(weights), working)
-    if _epsilon(rows.dtype) >= float(np.finfo(np.float32).eps) and rows.shape[0] * rows.shape[1] > SMALL:
-        z = xp.astype(z, xp.float32, copy=False)
+    precise = xp.float64 if factor.double else xp.float32
+    z = (xp.astype(x, precise) - xp.astype(place(factor.mean), precise)) @ xp.astype(place(weights), precise)
+    z = xp.astype(z, xp.float64 if working(rows) == np.float64 else xp.float32, copy=False)
     if augmented:
         share = np.sum(factor.scales**2) / factor.points
         squares = xp.sum(z**2 * xp.astype(place(factor.scales**2 / (share or 1.0)), z.dtype), axis=1)

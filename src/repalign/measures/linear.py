@@ -267,10 +267,12 @@ def _kept(spectrum: Any, options: Options) -> Any:
     return xp.astype(before < (options.svcca_variance - 1e-12) * xp.sum(spectrum, axis=-1, keepdims=True), xp.float64)
 
 
-def _truncated(k: Any, a: Any, b: Any, options: Options) -> Any:
-    xp = array_namespace(k)
-    left, right = _kept(a, options), _kept(b, options)
+def _truncated(pair: LinearPair, k: Any, a: Any, b: Any) -> Any:
+    """Mean canonical correlation of the directions kept; a, b are the spectra, k the cross-products."""
+    xp = pair.xp
+    left, right = _kept(a, pair.options), _kept(b, pair.options)
     most = [int(xp.max(xp.sum(side, axis=-1))) for side in (left, right)]
+    pair.need_points("canonical correlations", max(most))
     block = (left[..., :, None] * k * right[..., None, :])[..., : most[0], : most[1]]
     rho = xp.clip(singular_values(block), max=1.0)
     fewer = xp.minimum(xp.sum(left, axis=-1), xp.sum(right, axis=-1))
@@ -290,13 +292,7 @@ def svcca(pair: LinearPair) -> Any:
     Kept are the fewest directions whose share of the variance, sum of squared singular values, reaches
     `svcca_variance` (.99), or `svcca_components` of them. Raghu et al. (2017).
     """
-    pair.need_points("canonical correlations", min(_most_kept(pair.a, pair.options), _most_kept(pair.b, pair.options)))
-    return _truncated(pair.k, pair.a.spectrum, pair.b.spectrum, pair.options)
-
-
-def _most_kept(side: Side, options: Options) -> int:
-    xp = array_namespace(side.spectrum)
-    return int(xp.max(xp.sum(_kept(side.spectrum, options), axis=-1))) if side.rank else 0
+    return _truncated(pair, pair.k, pair.a.spectrum, pair.b.spectrum)
 
 
 @measure("linear", **(SVCCA | {"invariant_a": frozenset({"translation", "scale", "permutation", "diagonal"})}))
@@ -306,7 +302,7 @@ def svcca_zscored(pair: LinearPair) -> Any:
     The variant of Roeder et al. (2021), GPT-2 notebook.
     """
     (k_a, a), (k_b, b) = _zscored(pair.a), _zscored(pair.b)
-    return _truncated(k_a.mT @ pair.k @ k_b, a, b, pair.options)
+    return _truncated(pair, k_a.mT @ pair.k @ k_b, a, b)
 
 
 def _zscored(side: Side) -> tuple[Any, Any]:
@@ -322,7 +318,7 @@ def _zscored(side: Side) -> tuple[Any, Any]:
     lowest=0.0,
     highest=1.0,
     perfect=1.0,
-    invariant_a=SIMILARITY,
+    invariant_a=SIMILARITY - {"orthogonal"},
     invariant_b=AFFINE,
     chance="as mean_cca",
     needs="more points than rank + 1",
@@ -379,28 +375,38 @@ OUTER = frozenset({"translation", "scale", "permutation", "orthogonal"})
     expected=lambda pair: pair.a.rank / (pair.n - 1),
 )
 def affine_r2_in_sample(pair: LinearPair) -> Any:
-    """Share of the variance of Y that the best affine map of X explains: |K S_b|^2 / |S_b|^2, optimistic by about r/n."""
+    """Share of the variance of Y that the best affine map of X explains: |K S_b|^2 / |S_b|^2.
+
+    Optimistic by about r / n.
+    """
     pair.need_points("a fitted map", pair.a.rank)
     return _sum((pair.k * pair.b.scales[..., None, :]) ** 2, 2) / _sum(pair.b.spectrum)
 
 
 class Frame:
-    """Coordinates in which the uncentred representation, or a fit from it, is a matrix times [Z, 1]."""
+    """Features of a fit from a representation, as columns of [Z, 1] base, and where constants lie beside them.
 
-    def __init__(self, side: Side) -> None:
-        factor = side.factor
-        self.r = factor.rank
-        inside = factor.mean @ factor.axes
-        outside = float(np.linalg.norm(factor.mean - factor.axes @ inside))
-        self.values = np.zeros((self.r + 1, self.r + 1))  # the uncentred representation, up to a rotation
-        self.values[: self.r, : self.r] = np.diag(factor.scales)
-        self.values[self.r] = [*inside, outside]
+    base: (r + 1) x features, orthonormal columns. beside: (r + 1,), the direction that a fit without intercept lacks,
+    zero where it lacks none; constants are `share` times it plus what base fits.
+    """
+
+    def __init__(self, factor: Factor, *, intercept: bool) -> None:
+        mean = factor.mean @ factor.axes
+        self.base, self.beside = np.eye(factor.rank + 1), np.zeros(factor.rank + 1)
         # Without an intercept, constants can be fitted only where the mean leaves the span of the centred units.
-        self.linear = np.eye(self.r + 1)
-        size = float(np.abs(factor.mean).max(initial=0.0))
-        if outside <= 1e-6 * size * factor.units**0.5 or size == 0:
-            self.linear = np.concatenate([np.eye(self.r), (inside / factor.scales)[None]], axis=0)
+        if not intercept and _outside(factor) <= 1e-6 * max(
+            float(np.linalg.norm(factor.mean)), float(factor.scales[0]) / factor.points**0.5
+        ):
+            self.beside = np.append(-mean / factor.scales, 1.0)
+            self.beside /= np.linalg.norm(self.beside)
+            self.base = np.linalg.qr(self.beside[:, None], mode="complete")[0][:, 1:]
+        self.share = float(self.beside[-1])
         self.penalty = np.append(1.0 / factor.scales**2, 0.0)
+
+
+def _outside(factor: Factor) -> float:
+    """Length of the mean outside the span of the centred units."""
+    return float(np.linalg.norm(factor.mean - factor.axes @ (factor.mean @ factor.axes)))
 
 
 def _plain(moments: Any, r: int, s: int) -> Any:
@@ -418,12 +424,18 @@ def _regression(pair: LinearPair, *, intercept: bool, penalty: float = 0.0, held
     if not pair.b.rank or not pair.a.rank:
         pair.k  # noqa: B018  # raises
     xp, r, s = pair.xp, pair.a.rank, pair.b.rank
-    frame, target = Frame(pair.a), Frame(pair.b)
-    base = pair.a.place(np.eye(r + 1) if intercept else frame.linear)
-    values = pair.b.place(target.values)
-    own = base.mT @ _plain(pair.a.moments, r, r) @ base  # folds x width x width
-    cross = base.mT @ _plain(pair.sums, r, s) @ values  # [draws x] folds x width x (s + 1)
-    squares = xp.sum((values.mT @ _plain(pair.b.moments, s, s)) * values.mT, axis=(-2, -1))  # of uncentred Y by fold
+    frame, target, place = Frame(pair.a.factor, intercept=intercept), pair.b.factor, pair.a.place
+    base, beside = place(frame.base), place(frame.beside)
+    # What the features fit of Y's mean leaves no residual, so the mean enters by the rest alone: no large offset is
+    # squared.
+    mean = place(frame.share * np.append(target.mean @ target.axes, _outside(target)))
+    scales = xp.concat([pair.b.place(target.scales), xp.zeros_like(mean[:1])], axis=0)
+    features = _plain(pair.a.moments, r, r)  # folds x (r + 1) x (r + 1)
+    joint = _plain(pair.sums, r, s) * scales  # [draws x] folds x (r + 1) x (s + 1)
+    own = base.mT @ features @ base  # folds x width x width
+    cross = base.mT @ (joint + (features @ beside)[..., None] * mean)  # [draws x] folds x width x (s + 1)
+    squares = _sum(xp.linalg.diagonal(_plain(pair.b.moments, s, s)) * scales**2)  # of the target by fold
+    squares = squares + 2 * _sum((beside @ joint) * mean) + _sum(features @ beside * beside) * _sum(mean**2)
     if pair.a.weights is not None:
         weights = pair.a.weights[:, :, None, None]
         own, cross, squares = weights * own, weights * cross, pair.a.weights * squares
@@ -517,9 +529,9 @@ def _chance_cka(pair: LinearPair) -> float:
     expected=_chance_cka,
 )
 def cka(pair: LinearPair) -> Any:
-    """Linear centred kernel alignment: |X'Y|^2 / (|X'X| |Y'Y|), Frobenius norms. Kornblith et al. (2019).
+    """Linear centred kernel alignment: |X'Y|^2 / (|X'X| |Y'Y|), Frobenius norms.
 
-    Biased upwards for n not much above the number of units.
+    Kornblith et al. (2019). Biased upwards for n not much above the number of units.
     """
     xp = pair.xp
     norms = [xp.sqrt(_sum(side.spectrum**2)) for side in (pair.a, pair.b)]
@@ -619,7 +631,10 @@ def procrustes_distance(pair: LinearPair) -> Any:
 
 @measure("linear", **GEOMETRY, lowest=0.0, highest=np.pi / 2, perfect=0.0, chance="near pi / 2, from below")
 def procrustes_angle(pair: LinearPair) -> Any:
-    """arccos |X'Y|_* of X and Y scaled to norm 1, radians. A metric. Williams et al. (2021)."""
+    """arccos |X'Y|_* of X and Y scaled to norm 1, in radians.
+
+    A metric. Williams et al. (2021).
+    """
     return pair.xp.acos(_normalised_nuclear(pair))
 
 

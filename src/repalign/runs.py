@@ -1,0 +1,105 @@
+"""The representation files of a study's runs, read when they are asked for."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from repalign import store
+from repalign.errors import StoreError
+
+
+class Stored:
+    """Rows of an array of a result file that are read when they are asked for."""
+
+    def __init__(self, file: h5py.File, name: str, position: int) -> None:
+        self.file, self.name, self.position = file, name, position
+        data = store.array(file, name)
+        self.shape, self.dtype = tuple(data.shape[1:]), data.dtype
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return store.read(self.file, self.name, (self.position, rows))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed at one step: f of the probe points by layer (points x units), g of all labels (labels x M)."""
+
+    setting: str
+    seed: int
+    step: int
+    diverged: bool
+    encoder: Mapping[str, Stored]
+    decoder: Stored
+    path: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting}, seed {self.seed}, step {self.step}"
+
+    @cached_property
+    def f(self) -> NDArray[np.floating]:
+        """The output of f, in memory."""
+        return self.encoder["output"][:]
+
+    @cached_property
+    def g(self) -> NDArray[np.floating]:
+        """g, in memory."""
+        return self.decoder[:]
+
+    @property
+    def representations(self) -> dict[str, Stored]:
+        """f by layer and g, by the names of their factors."""
+        return {f"f/{layer}": rows for layer, rows in self.encoder.items()} | {"g/output": self.decoder}
+
+
+class RunFiles:
+    """The representation files of a setting, open while the block lasts."""
+
+    def __init__(self, setting: str, paths: Iterable[str | Path]) -> None:
+        self.setting, self.paths = setting, list(paths)
+        self._opened: list[Any] = []
+
+    def __enter__(self) -> "RunFiles":
+        self.runs: list[Run] = []
+        self.labels: NDArray[np.int64] | None = None
+        try:
+            for path in self.paths:
+                context = store.opened(path, "representations")
+                file = context.__enter__()
+                self._opened.append(context)
+                own = store.read(file, "probes/y")
+                if self.labels is not None and not np.array_equal(self.labels, own):
+                    raise StoreError(f"{path}: other probe points than the files beside it")
+                self.labels = own
+                self.runs += _runs_of(file, self.setting, str(path))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        while self._opened:
+            self._opened.pop().__exit__(None, None, None)
+
+
+def _runs_of(file: h5py.File, setting: str, path: str) -> Iterator[Run]:
+    for position, seed in enumerate(file.attrs["seeds"]):
+        diverged_at = int(file.attrs["diverged_at"][position])
+        for step in file.attrs["steps"]:
+            group = f"step-{step:07d}"
+            layers = store.names(file, f"{group}/encoder")
+            yield Run(
+                setting,
+                int(seed),
+                int(step),
+                0 <= diverged_at <= step,
+                {layer: Stored(file, f"{group}/encoder/{layer}", position) for layer in layers},
+                Stored(file, f"{group}/decoder/output", position),
+                path,
+            )

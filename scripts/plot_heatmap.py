@@ -1,21 +1,23 @@
 """Every pair of runs as a matrix, in the order of a hierarchical clustering."""
 
 import json
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch, Rectangle
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
+from repalign import store
 from repalign.jobs import job
 from repalign.measures.catalogue import MEASURES
 from repalign.plots import pairs as of_pairs
 from repalign.plots.style import save, styled, write_caption
 
 NUMBERED, NAMED = 16, 40  # runs up to which cells have numbers and runs have names
+COLUMNS = 3  # of the legend
 NO_SCORE = {"fc": "0.88", "ec": "0.55", "hatch": "/////", "lw": 0}
 
 
@@ -50,14 +52,14 @@ def draw_strip(axes, runs, styles, upright):
     colours = np.array([mpl.colors.to_rgb(styles[setting].colour) for setting, _ in runs])
     axes.imshow(colours[:, None] if upright else colours[None], aspect="auto")
     edges = [0, *(k for k in range(1, len(runs)) if runs[k][0] != runs[k - 1][0]), len(runs)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         places = range(start, stop) if len(runs) <= NAMED else [(start + stop - 1) / 2]
         style = styles[runs[start][0]]
         for place in places:
             if len(runs) <= NAMED or stop - start >= 3:
                 at = (0, place) if upright else (place, 0)
                 axes.text(*at, style.letter, ha="center", va="center", size=6.5, color=of_pairs.ink(style.colour))
-        if 0 < start:
+        if start > 0:
             (axes.axhline if upright else axes.axvline)(start - 0.5, color="white", lw=0.8)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -79,25 +81,28 @@ def draw_matrix(axes, matrix, norm, cmap):
         spine.set(visible=True, color="0.6", linewidth=0.6)
 
 
-def draw(figure, files):
-    """The whole figure, what is drawn, and the numbers of the caption."""
-    measure, column, settings = figure["measure"], figure["column"], files["settings"]
-    table = pd.read_csv(files["tables"]["pairs"])
-    rows = of_pairs.chosen(table, settings, [measure], side=figure["side"], layer=figure["layer"])
-    directed = (table.loc[table["measure"] == measure, "direction"] != "both").any()
-    runs, lost = of_pairs.runs_of(pd.read_csv(files["tables"]["runs"]), settings)
-    matrix = of_pairs.square(rows, runs, column)
-    order, tree = ordered(matrix, measure, column)
-    runs, matrix = [runs[k] for k in order], matrix[np.ix_(order, order)]
-    found, n = matrix[np.isfinite(matrix)], len(runs)
-    styles = of_pairs.styles(settings, figure["names"])
+def draw_scale(canvas, place, found, closer, chance):
+    """The colour bar with a mark at chance. Returns the colours."""
+    cmap = mpl.colormaps["viridis" if closer else "viridis_r"]
+    low = of_pairs.lowest_colour(found)
+    norm = mpl.colors.Normalize(low, max(found.max(), low + 1e-6))
+    extend = "min" if found.min() < low else "neither"
+    bar = canvas.colorbar(mpl.cm.ScalarMappable(norm, cmap), cax=place, extend=extend)
+    bar.outline.set_visible(False)
+    if norm.vmin <= chance <= norm.vmax:
+        bar.ax.axhline(chance, color="white", lw=1.6)
+        bar.ax.axhline(chance, color="black", lw=0.9, ls=":")
+    return bar, norm, cmap
 
-    # In inches: cells stay square and text stays readable whatever the number of runs.
-    side = min(max(0.29 * n, 2.6), 5.6)
-    left, bottom, strip, tree_height, gap = 0.75, 0.52, 0.17, 0.75, 0.04
-    columns = 3
-    legend_height = 0.2 * -(-(len(settings) + 1) // columns)
-    bottom += legend_height
+
+def draw_canvas(runs, matrix, tree, styles, title, chance, closer):
+    """Tree, strips, matrix, colour bar and legend, placed in inches: cells stay square, text readable, however many."""
+    found, n = matrix[np.isfinite(matrix)], len(runs)
+    entries = [Patch(color=style.colour, label=f"{style.letter}  {style.title}") for style in styles.values()]
+    if len(found) and np.isnan(matrix[~np.eye(n, dtype=bool)]).any():
+        entries.append(Patch(**NO_SCORE, label="no score"))
+    side, left, strip, tree_height, gap = min(max(0.29 * n, 2.6), 5.6), 0.75, 0.17, 0.75, 0.04
+    bottom = 0.52 + 0.2 * -(-len(entries) // COLUMNS)
     width, height = left + strip + gap + side + 1.15, bottom + side + gap + strip + gap + tree_height + 0.12
     canvas = plt.figure(figsize=(width, height), layout="none")
 
@@ -106,54 +111,51 @@ def draw(figure, files):
 
     x, y = left + strip + gap, bottom
     axes = place(x, y, side, side)
-    title = of_pairs.label(measure) + (", calibrated" if column == "calibrated" else "")
-    entries = [Patch(color=style.colour, label=f"{style.letter}  {style.title}") for style in styles.values()]
-    chance = float(rows["chance"].mean()) if column == "score" else 0.0
+    axes.set(xticks=[], yticks=[])
     if len(found):
-        closer = column == "calibrated" or MEASURES[measure].higher_is_closer
-        cmap = mpl.colormaps["viridis" if closer else "viridis_r"]
-        low = of_pairs.lowest_colour(found)
-        norm = mpl.colors.Normalize(low, max(found.max(), low + 1e-6))
+        bar, norm, cmap = draw_scale(canvas, place(x + side + 0.2, y, 0.14, side), found, closer, chance)
+        bar.set_label(title)
         draw_matrix(axes, matrix, norm, cmap)
         draw_tree(place(x, y + side + 2 * gap + strip, side, tree_height), tree, n)
-        draw_strip(place(left, y, strip, side), runs, styles, True)
+        upright = place(left, y, strip, side)
+        draw_strip(upright, runs, styles, True)
         draw_strip(place(x, y + side + gap, side, strip), runs, styles, False)
-        bar = canvas.colorbar(
-            mpl.cm.ScalarMappable(norm, cmap),
-            cax=place(x + side + 0.2, y, 0.14, side),
-            extend="min" if found.min() < low else "neither",
-        )
-        bar.set_label(title)
-        bar.outline.set_visible(False)
-        if norm.vmin <= chance <= norm.vmax:
-            bar.ax.axhline(chance, color="black" if closer is False else "white", lw=1.4)
-            bar.ax.axhline(chance, color="black", lw=0.7, ls=":")
-        if np.isnan(matrix[~np.eye(n, dtype=bool)]).any():
-            entries.append(Patch(**NO_SCORE, label="no score"))
+        axes.set_xlabel("run: seed", labelpad=2)
+        upright.set_ylabel("run: seed, letter of its setting", labelpad=2)
         if n <= NAMED:
-            names = [str(seed) for _, seed in runs]
-            size = min(7.0, 0.62 * 72 * side / n)
+            names, size = [str(seed) for _, seed in runs], min(7.0, 0.62 * 72 * side / n)
             axes.set_xticks(range(n), names, size=size)
-            axes.set_yticks([])
-            axes.tick_params(length=0, pad=2)
-            axes.set_xlabel("run: seed", labelpad=2)
-            last = canvas.axes[2]
-            last.set_yticks(range(n), names, size=size)
-            last.tick_params(length=0, pad=2)
-            last.set_ylabel("run: seed, letter of its setting", labelpad=2)
-        else:
-            axes.set(xticks=[], yticks=[])
+            upright.set_yticks(range(n), names, size=size)
+            for axis in (axes, upright):
+                axis.tick_params(length=0, pad=2)
     else:
         of_pairs.say(axes, f"no pair of runs has a score\nof {title}")
     canvas.legend(
         handles=entries,
         loc="lower left",
-        bbox_to_anchor=(left / width, 0.06 / height),
-        ncols=columns,
+        bbox_to_anchor=(left / width, 0.04 / height),
+        ncols=COLUMNS,
         fontsize="small",
         handlelength=1.2,
         columnspacing=1.4,
     )
+    return canvas
+
+
+def draw(figure, files):
+    """The whole figure, what is drawn, and the numbers of the caption."""
+    measure, column, settings = figure["measure"], figure["column"], files["settings"]
+    table = store.read_csv(files["tables"]["pairs"])
+    rows = of_pairs.chosen(table, settings, [measure], side=figure["side"], layer=figure["layer"])
+    directed = (table.loc[table["measure"] == measure, "direction"] != "both").any()
+    runs, lost = of_pairs.runs_of(store.read_csv(files["tables"]["runs"]), settings)
+    matrix = of_pairs.square(rows, runs, column)
+    order, tree = ordered(matrix, measure, column)
+    runs, matrix = [runs[k] for k in order], matrix[np.ix_(order, order)]
+    chance = float(rows["chance"].mean()) if column == "score" else 0.0
+    title = of_pairs.label(measure) + (", calibrated" if column == "calibrated" else "")
+    closer = column == "calibrated" or MEASURES[measure].higher_is_closer
+    canvas = draw_canvas(runs, matrix, tree, of_pairs.styles(settings, figure["names"]), title, chance, closer)
     number = {run: k for k, run in enumerate(runs)}
     drawn = rows.assign(
         place_a=[number[run] for run in zip(rows["setting_a"], rows["seed_a"], strict=True)],

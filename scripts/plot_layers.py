@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
+from repalign import store
 from repalign.jobs import job
 from repalign.measures.catalogue import MEASURES
 from repalign.plots import pairs as of_pairs
@@ -74,7 +75,7 @@ def draw_curve(axes, rows, summary, shared, label):
     colour = series_colours(1)[0]
     place = {layer: number for number, layer in enumerate(shared)}
     equal = rows[(rows["layer_a"] == rows["layer_b"]) & rows["layer_a"].isin(shared)]
-    by_pair = equal.groupby([*of_pairs.RUNS, "layer_a"])["score"].agg(lambda values: values.mean(skipna=False))
+    by_pair = equal.groupby([*of_pairs.RUNS, "layer_a"])["score"].agg(of_pairs.mean_of_all)
     by_pair = by_pair.dropna().reset_index()
     x = by_pair["layer_a"].map(place).to_numpy(dtype=float)
     jitter = np.random.default_rng(0).uniform(-0.1, 0.1, len(x))
@@ -114,10 +115,10 @@ def draw(figure, files):
     layers = [files["layers"][0], files["layers"][-1]]
     within = len(settings) == 1
     titles = [figure["names"].get(name, name) for name in (settings[0], settings[-1])]
-    table = pd.read_csv(files["tables"]["pairs"])
+    table = store.read_csv(files["tables"]["pairs"])
     rows = of_figure(table, figure)
-    summary = of_figure(pd.read_csv(files["tables"]["summary"]).assign(seed_a=0, seed_b=0), figure)
-    runs, lost = of_pairs.runs_of(pd.read_csv(files["tables"]["runs"]), settings)
+    summary = of_figure(store.read_csv(files["tables"]["summary"]).assign(seed_a=0, seed_b=0), figure)
+    runs, lost = of_pairs.runs_of(store.read_csv(files["tables"]["runs"]), settings)
     closer = MEASURES[measure].higher_is_closer
     matrix = matrix_of(rows, layers, within)
     label = of_pairs.label(measure)
@@ -160,7 +161,6 @@ def draw(figure, files):
     letter(left, "a")
     letter(right, "b")
     hits, tries = found_again(rows, layers, closer)
-    by_run = rows.groupby([*of_pairs.RUNS, *LAYERS])["score"].agg(lambda values: values.notna().all())
     confidence = summary["confidence"].iloc[0] if len(summary) else 0.95
     numbers = {
         "settings": " and ".join(titles[: len(settings)]),
@@ -168,8 +168,8 @@ def draw(figure, files):
         "runs": len(runs),
         "diverged": len(lost),
         "pairs": rows[of_pairs.RUNS].drop_duplicates().shape[0],
-        "without_score": int((~by_run.astype(bool)).sum()),
-        "points": of_pairs.counts(rows, runs, lost, [measure])["points"],
+        "without_score": rows[rows["score"].isna()].groupby([*of_pairs.RUNS, *LAYERS]).ngroups,
+        "points": of_pairs.listed(rows["points"].dropna()),
         "confidence": f"{100 * confidence:g}",
         "interval": "interval over runs (jackknife)"
         if diagonal["low"].notna().any()

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from sklearn.manifold import MDS
 
+from repalign import store
 from repalign.jobs import job
 from repalign.measures.catalogue import MEASURES
 from repalign.plots import pairs as of_pairs
@@ -82,8 +83,8 @@ def draw_panel(axes, placed, styles, title, half):
 def draw(figure, files):
     """The whole figure, what is drawn, and the numbers of the caption."""
     measure, settings = figure["measure"], files["settings"]
-    table = pd.read_csv(files["tables"]["pairs"])
-    runs, lost = of_pairs.runs_of(pd.read_csv(files["tables"]["runs"]), settings)
+    table = store.read_csv(files["tables"]["pairs"])
+    runs, lost = of_pairs.runs_of(store.read_csv(files["tables"]["runs"]), settings)
     styles = of_pairs.styles(settings, figure["names"])
     heads = {"before training": True, "after training": False} if figure["untrained"] else {"after training": False}
     found = {head: read_map(table, figure, settings, runs, before) for head, before in heads.items()}

@@ -4,10 +4,10 @@ import json
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
+from repalign import store
 from repalign.jobs import job
 from repalign.plots import pairs as of_pairs
 from repalign.plots.style import save, series_colours, styled, write_caption
@@ -81,9 +81,9 @@ def draw_correlation(axes, rho, n, cmap):
 def draw(figure, files):
     """The whole figure, what is drawn, and the numbers of the caption."""
     measures, settings = figure["measures"], files["settings"]
-    table = pd.read_csv(files["tables"]["pairs"])
+    table = store.read_csv(files["tables"]["pairs"])
     rows = of_pairs.chosen(table, settings, measures, side=figure["side"], layer=figure["layer"])
-    runs, lost = of_pairs.runs_of(pd.read_csv(files["tables"]["runs"]), settings)
+    runs, lost = of_pairs.runs_of(store.read_csv(files["tables"]["runs"]), settings)
     wide = rows.pivot(index=of_pairs.RUNS, columns="measure", values="score").reindex(columns=measures).reset_index()
     chance = rows.groupby("measure")["chance"].mean().reindex(measures)
     colours = series_colours(2)

@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 
+from repalign import store
 from repalign.datasets import dataset
 from repalign.errors import MeasureError
 from repalign.jobs import job
@@ -160,7 +161,7 @@ def read_sweep(starts, measure, tables):
 
 def draw(figure, files):
     """The whole figure. Returns it with the table of what is drawn."""
-    tables = {name: pd.read_csv(path) for name, path in files["tables"].items()}
+    tables = {name: store.read_csv(path) for name, path in files["tables"].items()}
     n_panels, sweeps = len(files["panels"]), len(files["sweeps"])
     canvas = plt.figure(figsize=(7.6, 1.62 * n_panels + (2.5 if sweeps else 0)), layout="constrained")
     parts = canvas.subfigures(
@@ -213,7 +214,7 @@ def counts(files):
     """Numbers for the caption: runs, diverged runs, pairs without a score, over all settings that are drawn."""
     points = [point for starts in files["sweeps"].values() for own in starts.values() for point in own]
     drawn = {entry["setting"] for entry in [*files["panels"], *points]}
-    runs, summary = (pd.read_csv(files["tables"][name]) for name in ("runs", "summary"))
+    runs, summary = (store.read_csv(files["tables"][name]) for name in ("runs", "summary"))
     runs = runs[runs["setting"].isin(drawn)]
     summary = summary[summary["setting_a"].isin(drawn) & (summary["setting_a"] == summary["setting_b"])]
     last_step = runs.groupby("setting")["step"].transform("max") == runs["step"]

@@ -7,6 +7,7 @@ import seaborn as sns
 from matplotlib import colors
 from matplotlib import pyplot as plt
 
+from repalign import store
 from repalign.jobs import job
 from repalign.plots.style import MARKERS, letter, save, styled, write_caption
 
@@ -15,7 +16,7 @@ KEYS = ["setting_a", "setting_b", "seed_a", "seed_b", "step", "direction"]
 
 def read_study(files):
     """One row a pair, direction and trained step: the fitted map's R2, the decoders' R2, and the mean KL."""
-    pairs = pd.read_csv(files["tables"]["pairs"])
+    pairs = store.read_csv(files["tables"]["pairs"])
     pairs = pairs[(pairs["layer_a"] == "output") & (pairs["layer_b"] == "output") & (pairs["step"] > 0)]
     pairs = pairs[
         ((pairs["measure"].isin(["affine_r2", "decoder_r2"])) & (pairs["side"] == "f"))

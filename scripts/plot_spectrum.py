@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from repalign import tables
+from repalign import store, tables
 from repalign.jobs import job
 from repalign.plots import pairs as of_pairs
 from repalign.plots.style import letter, save, styled, write_caption
@@ -70,9 +70,9 @@ def draw_panel(axes, drawn, untrained, style):
 def draw(figure, files):
     """The whole figure, what is drawn, and the numbers of the caption."""
     settings = files["settings"]
-    table = pd.read_csv(files["tables"]["pairs"])
+    table = store.read_csv(files["tables"]["pairs"])
     spectra = tables.read_spectra(files["tables"]["spectra"])
-    runs, lost = of_pairs.runs_of(pd.read_csv(files["tables"]["runs"]), settings)
+    runs, lost = of_pairs.runs_of(store.read_csv(files["tables"]["runs"]), settings)
     styles = of_pairs.styles(settings, figure["names"])
     columns = min(COLUMNS, len(settings))
     lines = -(-len(settings) // columns)
@@ -116,7 +116,7 @@ def draw(figure, files):
         "diverged": len(lost),
         "pairs": pairs,
         "without_score": without,
-        "points": " to ".join(str(n) for n in sorted({min(points), max(points)})) if points else "no",
+        "points": of_pairs.listed(points),
         "measure": "canonical correlations",
         "layer": figure["layer"],
         "side": figure["side"],

@@ -14,5 +14,5 @@ if "snakemake" in globals():
         pairs.insert(0, "study", snakemake.wildcards.study)
         tables.write_tables(output.pairs, output.pairs_hdf5, output.spectra, (pairs, spectra), section)
         store.write_csv(output.summary, tables.summarise(pairs, json.loads(section)["confidence"]))
-        runs = pd.concat([pd.read_csv(path) for path in snakemake.input.runs], ignore_index=True)
+        runs = pd.concat([store.read_csv(path) for path in snakemake.input.runs], ignore_index=True)
         store.write_csv(output.runs, runs)

@@ -4,9 +4,10 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -21,6 +22,8 @@ from repalign.config import (
     Expansion,
     LabelMlp,
     LabelTable,
+    Measure,
+    Score,
     Seeds,
     Setting,
     Study,
@@ -30,6 +33,9 @@ from repalign.config import (
     schema,
 )
 from repalign.errors import ConfigError
+from repalign.measures.catalogue import MEASURES
+from repalign.measures.evidence import Evidence
+from repalign.measures.linear import Options
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
@@ -207,6 +213,87 @@ def test_across_may_name_a_setting_that_a_sweep_made() -> None:
     assert list(study(text).settings) == ["a", "a-w-3"]
 
 
+# --- pairs of settings ----------------------------------------------------------------------------------------------
+
+
+def test_across_is_none_by_default() -> None:
+    assert study("{settings: {a: {}, b: {train: {steps: 9}}}}").across == []
+
+
+def test_across_all_is_every_pair_of_settings_once() -> None:
+    made = study("""
+        settings: {c: {train: {steps: 9}}, a: {}, b: {train: {steps: 8}}}
+        sweeps: {w: {of: [a], over: [train.encoder.width], values: [3, 64]}}
+        across: all
+    """)
+    # Whatever the order of the settings, so that a pair keeps its name; a sweep's value that is a setting is no other.
+    assert made.across == [["a", "a-w-3"], ["a", "b"], ["a", "c"], ["a-w-3", "b"], ["a-w-3", "c"], ["b", "c"]]
+
+
+@pytest.mark.parametrize("across", ["all", "[]"])
+def test_one_setting_has_no_other_to_be_compared_with(across: str) -> None:
+    assert study(f"{{settings: {{a: {{}}}}, across: {across}}}").across == []
+
+
+def test_pairs_across_are_kept_as_they_are_given() -> None:
+    text = "settings: {a: {}, b: {train: {steps: 9}}}"
+    assert study(f"{{{text}, across: [[b, a]]}}").across == [["b", "a"]]
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_measures_are_those_of_the_library() -> None:
+    """config.py names them itself: a stage that reads no scores should not depend on what they are made of."""
+    import repalign.alignment  # noqa: F401  # registers them
+
+    assert set(get_args(Measure)) == set(MEASURES)
+    assert len(get_args(Measure)) == len(MEASURES)
+
+
+def test_every_key_of_a_score_section_may_be_given() -> None:
+    text = """
+        measures: [svcca, cka]
+        layers: all
+        folds: 2
+        shuffles: 0
+        resamples: 0
+        level: 0.01
+        confidence: 0.5
+        svcca_components: 1
+        svcca_variance: 1.0
+        penalty: 1.0e-6
+        device: 'cuda:1'
+        seed: 7
+    """
+    given = yaml.safe_load(text)
+    assert given.keys() == Score.model_fields.keys()
+    for place in ({"score": given}, {"settings": {"a": {"score": given}}}):
+        made = load(overlaid({"studies": {"s": place}}, "figures: {f: null, g: null}"))[1]["s"].settings["a"].score
+        assert made == Score.model_validate(given)
+        assert made.model_dump() == given
+
+
+def test_by_default_the_number_of_directions_of_svcca_follows_from_the_variance() -> None:
+    """The key is then left out of what rules are given, and a setting may take it back."""
+    assert "svcca_components" not in json.loads(canonical(Score()))
+    made = study("{score: {svcca_components: 5}, settings: {a: {}, b: {score: {svcca_components: null}}}}")
+    assert [made.settings[name].score.svcca_components for name in ("a", "b")] == [5, None]
+
+
+def test_the_default_level_is_met_exactly() -> None:
+    score = Score()
+    assert (score.shuffles + 1) * score.level == pytest.approx(round((score.shuffles + 1) * score.level))
+
+
+def test_a_score_section_holds_all_that_the_evidence_and_the_measures_ask_for() -> None:
+    names = {field.name for settings in (Evidence, Options) for field in fields(settings)}
+    assert names <= Score.model_fields.keys()
+    for settings in (Evidence(), Options()):
+        for field in fields(settings):
+            assert getattr(Score(), field.name) == getattr(settings, field.name), field.name
+
+
 # --- seeds ----------------------------------------------------------------------------------------------------------
 
 
@@ -348,7 +435,32 @@ BAD = [
         "valid list",
     ),
     ("studies: {s: {sweeps: {w: {of: [a], over: [], values: [3]}}}}", "studies.s.sweeps.w.over: ", "at least 1 item"),
-    ("studies: {s: {score: {measures: [cka]}}}", "studies.s.score.measures.0", "'mean_cca', 'linear_r2'"),
+    ("studies: {s: {score: {measures: [cca]}}}", "studies.s.score.measures.0", "'mean_cca', 'mean_squared_cca'"),
+    ("studies: {s: {score: {measures: []}}}", "studies.s.score.measures: ", "at least 1 item"),
+    ("studies: {s: {score: {layers: [output]}}}", "studies.s.score.layers: ", "'same' or 'all'"),
+    ("studies: {s: {score: {layers: other}}}", "studies.s.score.layers: ", "'same' or 'all'"),
+    ("studies: {s: {score: {folds: 1}}}", "studies.s.score.folds: ", "greater than or equal to 2"),
+    ("studies: {s: {score: {folds: 101}}}", "studies.s.score.folds: ", "less than or equal to 100"),
+    ("studies: {s: {score: {shuffles: -1}}}", "studies.s.score.shuffles: ", "greater than or equal to 0"),
+    ("studies: {s: {score: {shuffles: 9.0}}}", "studies.s.score.shuffles: ", "valid integer"),
+    ("studies: {s: {score: {resamples: -1}}}", "studies.s.score.resamples: ", "greater than or equal to 0"),
+    ("studies: {s: {score: {level: 0}}}", "studies.s.score.level: ", "greater than 0"),
+    ("studies: {s: {score: {level: 1}}}", "studies.s.score.level: ", "less than 1"),
+    ("studies: {s: {score: {confidence: 1.0}}}", "studies.s.score.confidence: ", "less than 1"),
+    (
+        "studies: {s: {score: {svcca_components: 0}}}",
+        "studies.s.score.svcca_components: ",
+        "greater than or equal to 1",
+    ),
+    ("studies: {s: {score: {svcca_variance: 0}}}", "studies.s.score.svcca_variance: ", "greater than 0"),
+    ("studies: {s: {score: {svcca_variance: 1.01}}}", "studies.s.score.svcca_variance: ", "less than or equal to 1"),
+    ("studies: {s: {score: {penalty: 0}}}", "studies.s.score.penalty: ", "greater than 0"),
+    ("studies: {s: {score: {penalty: .inf}}}", "studies.s.score.penalty: ", "finite"),
+    ("studies: {s: {score: {device: auto}}}", "studies.s.score.device: ", "cpu|cuda"),
+    ("studies: {s: {score: {device: 'torch:cpu'}}}", "studies.s.score.device: ", "cpu|cuda"),
+    ("studies: {s: {score: {seed: -1}}}", "studies.s.score.seed: ", "greater than or equal to 0"),
+    ("studies: {s: {settings: {a: {score: {fold: 3}}}}}", "studies.s.settings.a.score: unknown", "mean 'folds'?"),
+    ("studies: {s: {settings: {a: {score: {folds: 1}}}}}", "studies.s.settings.a.score.folds: ", "equal to 2"),
     ("studies: {s: {seeds: {count: 0}}}", "studies.s.seeds.count", "greater than or equal to 1"),
     ("studies: {s: {seeds: {block: 0}}}", "studies.s.seeds.block", "greater than or equal to 1"),
     ("studies: {s: {seeds: {first: -1}}}", "studies.s.seeds.first", "greater than or equal to 0"),
@@ -396,6 +508,21 @@ BAD = [
         "valid integer",
     ),
     ("studies: {s: {across: [[a, z]]}}", "studies.s.across.0: no setting 'z'", "settings: a"),
+    ("studies: {s: {across: [[a]]}}", "studies.s.across.0: ", "at least 2 items"),
+    ("studies: {s: {across: [[a, b, c]]}}", "studies.s.across.0: ", "at most 2 items"),
+    ("studies: {s: {across: [a]}}", "studies.s.across.0: ", "valid list"),
+    ("studies: {s: {across: none}}", "studies.s.across: ", "Input should be 'all'"),
+    ("studies: {s: {across: 3}}", "studies.s.across: ", "valid list"),
+    (
+        "studies: {s: {settings: {b: {score: {folds: 3}}}, across: all}}",
+        "studies.s.across.0: a and b",
+        "score sections",
+    ),
+    (
+        "studies: {s: {settings: {b: {data: {dataset: other}}}, across: all}}",
+        "studies.s.across.0: a and b",
+        "probe set",
+    ),
     ("studies: {s: {across: [[a, a]]}}", "studies.s.across.0: 'a' twice", "always scored"),
     (
         "studies: {s: {settings: {b: {data: {dataset: other}}}, across: [[a, b]]}}",

@@ -205,7 +205,19 @@ def test_nor_does_what_is_imported_by_name(room: str) -> None:
     assert "config" not in names
 
 
-def test_scores_do_not_depend_on_the_models() -> None:
-    names = [part.split("=")[0] for part in fingerprint(ROOT / "scripts/score.py").split(" ")]
-    assert "scoring" in names
+def parts_of(stage: str) -> set[str]:
+    return {part.split("=")[0] for part in fingerprint(ROOT / f"scripts/{stage}.py").split(" ")}
+
+
+@pytest.mark.parametrize(("stage", "module"), [("factor", "factoring"), ("score", "scoring"), ("table", "tables")])
+def test_scores_do_not_depend_on_the_models(stage: str, module: str) -> None:
+    names = parts_of(stage)
+    assert module in names
     assert [name for name in names if name == "config" or name.startswith(("models", "training"))] == []
+
+
+def test_a_change_of_a_measure_leaves_the_factors_as_they_are() -> None:
+    """Factors cost one pass over the rows of every run; what is computed from them is another stage."""
+    of_pairs = {"alignment", "scoring", "tables", "measures.linear", "measures.points", "measures.matching"}
+    assert parts_of("factor") & (of_pairs | {"theory.agreement", "measures.evidence"}) == set()
+    assert of_pairs - {"tables"} <= parts_of("score")

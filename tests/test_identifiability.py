@@ -10,9 +10,8 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import entropy
 from sklearn.metrics import r2_score
 
+from repalign.alignment import align
 from repalign.errors import DiversityError
-from repalign.measures.cca import mean_cca
-from repalign.measures.regression import held_out_r2
 from repalign.theory import identifiability as theory
 
 few = settings(deadline=None, derandomize=True, max_examples=25)
@@ -40,10 +39,8 @@ def test_equal_distributions_are_linear_maps_of_each_other(m, k):
     f, g, f2, g2, a = planted(1, m, m + 1 if k == "M + 1" else k)
     np.testing.assert_allclose(theory.map_from_decoders(g, g2), a, atol=1e-10)
     assert theory.decoder_r2(f, g, f2, g2) == pytest.approx(1, abs=1e-10)
-    assert mean_cca(f, f2) == pytest.approx(1, abs=1e-10)
-    for intercept in (False, True):
-        fitted = held_out_r2(f, f2, intercept=intercept, folds=5, rng=np.random.default_rng(0))
-        assert fitted == pytest.approx(1, abs=1e-10)
+    fitted = align({"f": f, "f2": f2}, ["mean_cca", "linear_r2", "affine_r2"], evidence=None).pairs
+    np.testing.assert_allclose(fitted["score"], 1, atol=1e-10)
     (log_p, logits), (log_q, logits2) = outputs(f, g), outputs(f2, g2)
     assert theory.mean_kl(log_p, log_q) == pytest.approx(0, abs=1e-10)
     assert theory.logit_distance(logits, logits2) == pytest.approx(0, abs=1e-10)

@@ -316,10 +316,9 @@ def test_one_figure_runs_its_own_chain_alone(tmp_path):
     target = "results/figures/roeder2021_fig2.pdf"
     jobs = planned(folder, target)
     settings = {job.split("/")[1] for job in jobs if job.startswith("train ")}
-    assert {job.split()[0] for job in jobs} == {"prepare", "train", "represent", "score", FIG2}
+    assert {job.split()[0] for job in jobs} == {"prepare", "train", "represent", "factor", "score", "table", FIG2}
     assert all(job.split()[1].startswith("angular") for job in jobs if job != FIG2)
     assert {"teacher", "hard", "hard_modulo_pi"} < settings
-    assert not any("--" in job for job in jobs), "pairs across settings are not part of this figure"
 
 
 def test_real_runs_after_changes_end_with_the_same_bytes_as_before(finished):
@@ -336,6 +335,44 @@ def test_real_runs_after_changes_end_with_the_same_bytes_as_before(finished):
         assert before[f"{R}/figures/roeder2021_fig2.png"] != after[f"{R}/figures/roeder2021_fig2.png"]
     snakemake(finished, overlays=OVERLAYS)
     assert results(finished) == before
+
+
+def test_a_model_added_to_twenty_costs_one_factor_and_twenty_pairs(tmp_path):
+    folder = copy_project(tmp_path / "twenty")
+    study = {
+        "data": {"dataset": "digits_real"},
+        "train": {"steps": 2, "encoder": {"width": 4}, "decoder": {"kind": "label_table"}},
+        "score": {"measures": ["mean_cca", "affine_r2", "cka"], "shuffles": 19, "resamples": 4},
+        "seeds": {"count": 20, "block": 20},
+        "represent": {"steps": [2]},
+    }
+    config = {"studies": {"angular": None, "digits": None, "twenty": study}, "figures": dict.fromkeys(ALL_FIGURES)}
+    config["studies"] |= {name: None for name in STUDIES if name not in ("angular", "digits")}
+    write_yaml(folder / "overlay.yaml", config)
+    logs = folder / f"{R}/logs"
+    snakemake(folder, overlays=OVERLAYS)
+    assert "scored 190 pairs at 1 steps: own runs 20, earlier runs 0" in (
+        logs / "score/twenty/default/seeds-000-019.log"
+    ).read_text()
+    before = results(folder)
+    study["seeds"]["count"] = 21
+    write_yaml(folder / "overlay.yaml", config)
+    new = {f"{rule} twenty/default/seeds-020-020" for rule in NEW}
+    assert planned(folder, overlays=OVERLAYS) == new | {"table twenty"}
+    snakemake(folder, overlays=OVERLAYS)
+    assert "factorised 1 runs at 1 steps: 2 representations" in (
+        logs / "factor/twenty/default/seeds-020-020.log"
+    ).read_text()
+    assert "scored 20 pairs at 1 steps: own runs 1, earlier runs 20" in (
+        logs / "score/twenty/default/seeds-020-020.log"
+    ).read_text()
+    after = results(folder)
+    tables = f"{R}/scores/twenty/"
+    assert {name for name in before if before[name] != after[name]} == {
+        f"{tables}{name}" for name in ("pairs.csv", "pairs.h5", "spectra.h5", "summary.csv", "runs.csv")
+    }
+    rows = after[f"{tables}pairs.csv"].decode().splitlines()
+    assert len([row for row in rows if ",output,output,f,mean_cca," in row]) == 210
 
 
 def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path, small_mnist):
@@ -453,7 +490,7 @@ def test_a_bad_config_ends_with_a_clear_line_and_damages_nothing(finished, bad, 
 BAD_INPUTS = {
     "fewer probe points than dimensions": (
         {"studies": {"small_mnist": {"represent": {"probes": 3}}}},
-        "3 probe points for 2 units",
+        "3 points x 2 units: alignment needs at least 4 points",
     ),
     "more probe points than there are": (
         {"studies": {"small_mnist": {"represent": {"probes": 61}}}},
@@ -477,7 +514,7 @@ def test_bad_input_ends_with_a_clear_line(tmp_path, small_mnist, name):
     base = overlay(small_mnist) | {"figures": {}}
     write_yaml(folder / "overlay.yaml", base)
     write_yaml(folder / "bad.yaml", bad)
-    target = "results/smoke/scores/small_mnist/default/summary.csv"
+    target = "results/smoke/scores/small_mnist/summary.csv"
     done = snakemake(folder, target, overlays=[*OVERLAYS, "bad.yaml"], check=False)
     assert done.returncode != 0
     line = next(line for line in done.stdout.splitlines() if line.startswith("repalign: error:"))
@@ -506,6 +543,6 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     snakemake(folder, overlays=OVERLAYS)
     caption = (folder / f"{R}/figures/roeder2021_fig2_digits.rst").read_text()
     assert "6 runs in all, of which\n6 diverged" in caption
-    pairs = (folder / f"{R}/scores/digits/real/pairs.csv").read_text()
+    pairs = (folder / f"{R}/scores/digits/pairs.csv").read_text()
     assert "diverged: seed 0, 1" in pairs
     assert "12 have no score" in (folder / f"{R}/figures/roeder2021_theorem.rst").read_text().replace("\n", " ")

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 import repalign
@@ -151,6 +152,123 @@ def test_chunks_are_of_about_a_mebibyte(path: Path) -> None:
     with store.create(path, "table", {}) as file:
         chunks = store.dataset(file, "x", (2, 1_000_000, 8), np.float32, "metre", 1).chunks
     assert 0.5 < np.prod(chunks) * 4 / 2**20 <= 1
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+TABLE = pd.DataFrame(
+    {
+        "setting": ["a", "cos π 2½ °", "", "x" * 300],
+        "seed": [3, 0, -1, 2**60],
+        "score": [1.5, float("nan"), float("-inf"), 1e-300],
+        "holds": [True, False, True, True],
+        "problem_ü": ["", "", "", ""],
+    }
+)
+
+
+def tabled(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it comes back from a file."""
+    with store.create(path, "table", {}) as file:
+        store.put_table(file, "deep/pairs", table)
+    with store.opened(path, "table") as file:
+        return store.read_table(file, "deep/pairs")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE,
+        TABLE[::-1].reset_index(drop=True),
+        TABLE[["seed"]],
+        TABLE.iloc[:0],
+        TABLE.astype({"seed": np.int8, "score": np.float32}, errors="ignore").iloc[:1],
+        pd.DataFrame({"a": pd.Series(["é", "e"], dtype=object)}).astype(str),
+    ],
+    ids=["all kinds", "another order", "one column", "no rows", "small types", "texts"],
+)
+def test_a_table_comes_back(path: Path, table: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(tabled(path, table), table, check_exact=True)
+
+
+@pytest.mark.parametrize("table", [pd.DataFrame(), pd.DataFrame([])])
+def test_a_table_without_columns_comes_back(path: Path, table: pd.DataFrame) -> None:
+    found = tabled(path, table)
+    assert found.empty
+    assert list(found.columns) == []
+
+
+def test_columns_keep_their_order(path: Path) -> None:
+    table = TABLE[["score", "setting", "holds", "problem_ü", "seed"]]
+    assert list(tabled(path, table).columns) == list(table.columns)
+
+
+def test_the_index_of_a_table_is_left_out(path: Path) -> None:
+    found = tabled(path, TABLE.set_index(pd.Index([7, 7, 8, 9])))
+    pd.testing.assert_frame_equal(found, TABLE)
+
+
+def test_a_table_is_plain_arrays_with_checksums(path: Path) -> None:
+    tabled(path, TABLE)
+    with h5py.File(path) as file:
+        group = file["deep/pairs"]
+        assert set(group) == set(TABLE.columns)
+        assert all(column.fletcher32 for column in group.values())
+        assert group["setting"].dtype.kind == "S"
+        assert not group.attrs.get_id("columns").get_type().is_variable_str(), "they would lie where no checksum is"
+        assert [name.decode() for name in group.attrs["columns"]] == list(TABLE.columns)
+
+
+def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
+    for name, table in (("first", TABLE), ("second", TABLE.copy()), ("third", TABLE.assign(seed=5))):
+        tabled(tmp_path / name, table)
+    first, second, third = ((tmp_path / name).read_bytes() for name in ("first", "second", "third"))
+    assert first == second != third
+
+
+@pytest.mark.parametrize("lost", ["deep", "deep/pairs", "deep/pairs/score", "columns"])
+def test_a_table_that_lacks_a_part_is_refused(path: Path, lost: str) -> None:
+    tabled(path, TABLE)
+    with h5py.File(path, "r+") as file:
+        if lost == "columns":
+            del file["deep/pairs"].attrs["columns"]
+        else:
+            del file[lost]
+    named = "deep/pairs/score" if lost == "deep/pairs/score" else "deep/pairs"
+    with (
+        store.opened(path, "table") as file,
+        pytest.raises(StoreError, match=f"{path}: '{named}' is missing or damaged"),
+    ):
+        store.read_table(file, "deep/pairs")
+
+
+def test_an_altered_byte_of_a_column(path: Path) -> None:
+    tabled(path, TABLE)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index("cos π".encode())] ^= 1
+    path.write_bytes(raw)
+    with store.opened(path, "table") as file, pytest.raises(StoreError, match="'deep/pairs/setting' is missing or dam"):
+        store.read_table(file, "deep/pairs")
+
+
+def test_an_array_may_be_looked_at_before_it_is_read(path: Path) -> None:
+    with store.opened(write(path), "table") as file:
+        assert store.array(file, "train/x").shape == VALUES.shape
+        with pytest.raises(StoreError, match=f"{path}: 'train/z' is missing or damaged"):
+            store.array(file, "train/z")
+
+
+def test_a_csv_is_whole_and_the_same_for_the_same_table(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "table.csv"
+    store.write_csv(path, TABLE)
+    first = path.read_bytes()
+    assert first.splitlines()[1] == b"a,3,1.5,True,"
+    assert first.count(b"\r") == 0
+    store.write_csv(path, TABLE)
+    assert path.read_bytes() == first
+    found = pd.read_csv(path, keep_default_na=False, na_values={"score": [""]})
+    pd.testing.assert_frame_equal(found, TABLE)
+    assert list(path.parent.iterdir()) == [path]
 
 
 # --- whole or absent ------------------------------------------------------------------------------------------------

@@ -14,7 +14,17 @@ from itertools import combinations
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from repalign.errors import ConfigError
@@ -25,6 +35,7 @@ Name = Annotated[
 Count = Annotated[int, Strict(), Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
 Model = TypeVar("Model", bound=BaseModel)
 Measure = Literal[
     "mean_cca",
@@ -273,7 +284,7 @@ class Score(Section):
         None
     )
     svcca_variance: Annotated[float, Field(gt=0, le=1)] = 0.99
-    penalty: Annotated[float, Field(gt=0, description="of ridge_r2 and regularised_cca, share of mean variance")] = 0.01
+    penalty: Annotated[Positive, Field(description="of ridge_r2 and regularised_cca, share of mean variance")] = 0.01
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu is NumPy, cuda is torch")] = "cpu"
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
@@ -334,7 +345,8 @@ class Study(Setting):
     settings: dict[Name, Override] = {"default": Override()}  # type: ignore[valid-type]
     sweeps: dict[Name, Sweep] = {}
     across: Annotated[
-        Literal["all"] | list[Annotated[list[Name], Field(min_length=2, max_length=2)]],
+        Annotated[Literal["all"], Tag("all")] | Annotated[list[Pair], Tag("pairs")],
+        Discriminator(lambda given: "all" if isinstance(given, str) else "pairs"),
         Field(description="pairs of settings whose runs are compared with each other, or all of them"),
     ] = []
 
@@ -627,10 +639,9 @@ def _study_figure_problems(expansion: Expansion, figure: Any) -> list[str]:
     if len(set(drawn)) < len(drawn):
         return ["settings: the same setting twice"]
     problems = []
-    if isinstance(figure, SpectrumFigure):
-        measures = ["mean_cca"]  # the rows of the table that name spectra
-    else:
-        measures = figure.measures if isinstance(figure, MeasuresFigure) else [figure.measure]
+    measures: list[str] = ["mean_cca"]  # whose rows of the table name the spectra
+    if not isinstance(figure, SpectrumFigure):
+        measures = list(getattr(figure, "measures", None) or [figure.measure])
     if len(set(measures)) < len(measures):
         problems.append("measures: the same measure twice")
     needed = [] if layers else [figure.layer]
@@ -687,6 +698,8 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
     keys = [str(part) for part in location]
     if keys[:1] in (["datasets"], ["figures"]) and len(keys) > 2:
         del keys[2]
+    if keys[:1] == ["studies"] and keys[2:3] == ["across"]:
+        del keys[3:4]
     first = 2 if keys[:1] == ["studies"] else 0
     if keys[first : first + 2] == ["train", "decoder"] and len(keys) > first + 2:
         del keys[first + 2]

@@ -47,7 +47,8 @@ def write_factors(path: str | Path, runs: Sequence[Run], section: Mapping[str, A
                 made += 1
                 if factor.rank < factor.units:
                     logger.info("%s, %s: rank %d of %d units", run.name, name, factor.rank, factor.units)
-    logger.info("%d representations of %d runs factorised", made, len({run.seed for run in runs}))
+    seeds, steps = ({getattr(run, key) for run in runs} for key in ("seed", "step"))
+    logger.info("factorised %d runs at %d steps: %d representations", len(seeds), len(steps), made)
 
 
 def read_factor(file: h5py.File, run: Run, name: str) -> Factor:

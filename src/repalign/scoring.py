@@ -1,5 +1,6 @@
 """The score stage: every pair of runs, at every step, layer and side, with its evidence."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from repalign import store
 from repalign.alignment import POINTS, Engine, Representation, Spectrum
+from repalign.errors import StoreError
 from repalign.factoring import FEWEST, read_factor
 from repalign.measures.catalogue import MEASURES
 from repalign.measures.cross import folds_of
@@ -68,6 +70,10 @@ def score_pairs(
     without a score and with its `problem`. factors: opened factor files by path of the representation file. section: a
     complete `score` section. The column `spectrum` is the number of the pair's spectrum in the list, -1 for none.
     """
+    for path, file in factors.items():
+        made_with = json.loads(store.text(file, "section") or "{}")
+        if any(made_with.get(key, section[key]) != section[key] for key in ("folds", "seed")):
+            raise StoreError(f"{file.filename}: factors of {path} of other folds than asked for; {store.AGAIN}")
     rows: list[dict[str, Any]] = []
     spectra: list[Spectrum] = []
     steps = sorted({run.step for run in own} & {run.step for run in earlier or own})
@@ -79,9 +85,8 @@ def score_pairs(
         pairs += list(combinations(range(len(a), len(runs)), 2)) if within else []
         for part in _parts(runs, pairs, section) if pairs else []:
             _score_part(part, factors, section, rows, spectra)
-    logger.info(
-        "%d pairs of %d runs scored at %d steps", len(pairs), len({(r.setting, r.seed) for r in own}), len(steps)
-    )
+    seeds = [len({run.seed for run in runs}) for runs in (own, earlier)]
+    logger.info("scored %d pairs at %d steps: own runs %d, earlier runs %d", len(pairs), len(steps), *seeds)
     return pd.DataFrame(rows), spectra
 
 

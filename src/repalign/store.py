@@ -165,6 +165,12 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 
 
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """A table written by `write_csv`; names stay texts, whatever they look like."""
+    texts = dict.fromkeys(("study", "setting", "setting_a", "setting_b", "layer_a", "layer_b"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+
+
 def units(file: h5py.File, name: str) -> str:
     """The units of an array."""
     try:

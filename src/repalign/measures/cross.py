@@ -166,8 +166,8 @@ class Crosses:
             width = sum(self.width(number) for number in self._members)
             block, low = None, 0
             if not self._keep or 4 * self.n * width > BUDGET:
-                # The next block takes the place of the last one.
-                block = next((old for old in self._whitened.values() if len(old) == stop - start), None)
+                if not self._keep:  # the next block takes the place of the last; shuffled, both are in use
+                    block = next((old for old in self._whitened.values() if len(old) == stop - start), None)
                 self._whitened.clear()
             parts = (
                 whitened(self.rows[k], self.factors[k], self.place, start, stop, augmented=self.augmented)

@@ -197,7 +197,8 @@ def wachter_mean(n: int, p: int, q: int) -> float:
     """Mean canonical correlation of independent Gaussian data (Wachter 1980): n points, ranks p and q."""
     p, q = min(p, q), max(p, q)
     if p + q >= n - 1:
-        return 1.0 if q >= n - 1 else _wachter(n - 1, n - 1 - q, p) * (n - 1 - q) / p + (p + q - n + 1) / p
+        # p + q - n + 1 correlations are 1; the others are those of the complements.
+        return 1.0 if q >= n - 1 else (_wachter(n - 1, n - 1 - q, n - 1 - p) * (n - 1 - q) + p + q - n + 1) / p
     return _wachter(n - 1, q, p)
 
 
@@ -321,7 +322,7 @@ def _zscored(side: Side) -> tuple[Any, Any]:
     invariant_a=SIMILARITY - {"orthogonal"},
     invariant_b=AFFINE,
     chance="as mean_cca",
-    needs="more points than rank + 1",
+    needs="more points than rank + 1; not unique where correlations tie, as those of 1 do with n - 1 < p + q",
 )
 def pwcca(pair: LinearPair) -> Any:
     """Projection-weighted CCA: sum_i a_i rho_i / sum_i a_i, a_i = sum_j |h_i' x_j|.
@@ -430,22 +431,24 @@ def _regression(pair: LinearPair, *, intercept: bool, penalty: float = 0.0, held
     # squared.
     mean = place(frame.share * np.append(target.mean @ target.axes, _outside(target)))
     scales = xp.concat([pair.b.place(target.scales), xp.zeros_like(mean[:1])], axis=0)
-    features = _plain(pair.a.moments, r, r)  # folds x (r + 1) x (r + 1)
-    joint = _plain(pair.sums, r, s) * scales  # [draws x] folds x (r + 1) x (s + 1)
+
+    def folded(sums: Any) -> Any:
+        if pair.a.weights is not None:
+            sums = pair.a.weights[:, :, None, None] * sums
+        return sums if held_out else xp.sum(sums, axis=-3, keepdims=True)
+
+    features = _plain(folded(pair.a.moments), r, r)  # [draws x] folds x (r + 1) x (r + 1)
+    joint = _plain(folded(pair.sums), r, s) * scales  # [draws x] folds x (r + 1) x (s + 1)
     own = base.mT @ features @ base  # folds x width x width
     cross = base.mT @ (joint + (features @ beside)[..., None] * mean)  # [draws x] folds x width x (s + 1)
-    squares = _sum(xp.linalg.diagonal(_plain(pair.b.moments, s, s)) * scales**2)  # of the target by fold
+    squares = _sum(xp.linalg.diagonal(_plain(folded(pair.b.moments), s, s)) * scales**2)  # of the target by fold
     squares = squares + 2 * _sum((beside @ joint) * mean) + _sum(features @ beside * beside) * _sum(mean**2)
-    if pair.a.weights is not None:
-        weights = pair.a.weights[:, :, None, None]
-        own, cross, squares = weights * own, weights * cross, pair.a.weights * squares
     folds = own.shape[-3]
     sizes = pair.a.factor.moments[:, -1, -1]  # type: ignore[index]
     all_own, all_cross = xp.sum(own, axis=-3), xp.sum(cross, axis=-3)
     ridge = 0.0
     if penalty:
-        mean = float(np.mean(pair.a.factor.scales**2))
-        ridge = pair.a.place(np.diag(penalty * mean * frame.penalty))
+        ridge = place(np.diag(penalty * float(np.mean(pair.a.factor.scales**2)) * frame.penalty))
     if held_out:
         least = pair.n - max(sizes)
         if least < r + 2:

@@ -77,17 +77,23 @@ def chosen(
     rows = rows[rows["step"] == (0 if untrained else last)]
     groups = rows.groupby([*RUNS, "measure"], sort=False)
     # A mean with one direction missing would be of something else.
-    table = groups[NUMBERS].agg(lambda values: values.mean(skipna=False))
+    table = groups[NUMBERS].agg(mean_of_all)
     return table.assign(points=groups["points"].max()).reset_index()
+
+
+def mean_of_all(values: pd.Series) -> float:
+    """The mean; NaN where one value is missing."""
+    return float(values.mean(skipna=False))
 
 
 def runs_of(table: pd.DataFrame, settings: Sequence[str]) -> tuple[list[Run], set[Run]]:
     """All runs of the settings, in their order, and those that diverged, by the table of runs."""
     last = table[table["step"] == table.groupby("setting")["step"].transform("max")]
-    rows = [last[last["setting"] == name].sort_values("seed") for name in settings]
-    runs = [(str(row.setting), int(row.seed)) for part in rows for row in part.itertuples()]
-    lost = {(str(row.setting), int(row.seed)) for part in rows for row in part[part["diverged"]].itertuples()}
-    return runs, lost
+    found: dict[Run, bool] = {}
+    for setting in settings:
+        own = last[last["setting"] == setting].sort_values("seed")
+        found |= {(setting, int(seed)): bool(lost) for seed, lost in own[["seed", "diverged"]].to_numpy().tolist()}
+    return list(found), {run for run, lost in found.items() if lost}
 
 
 def square(rows: pd.DataFrame, runs: Sequence[Run], column: str = "score") -> NDArray[np.float64]:
@@ -147,16 +153,22 @@ def styles(settings: Sequence[str], names: Mapping[str, str]) -> dict[str, Style
 
 def counts(rows: pd.DataFrame, runs: Sequence[Run], lost: set[Run], measures: Sequence[str]) -> dict[str, Any]:
     """Numbers for the caption: runs, diverged runs, pairs, pairs without every score, probe points, measures."""
-    by_pair = rows.groupby(RUNS)["score"].agg(lambda values: values.notna().all())
+    lacking = int(rows[rows["score"].isna()].groupby(RUNS).ngroups)
     points = rows["points"].dropna().astype(int)
     return {
         "runs": len(runs),
         "diverged": len(lost),
-        "pairs": len(by_pair),
-        "without_score": int((~by_pair.astype(bool)).sum()),
-        "points": "no" if points.empty else " to ".join(str(n) for n in sorted({points.min(), points.max()})),
+        "pairs": int(rows.groupby(RUNS).ngroups),
+        "without_score": lacking,
+        "points": listed(points),
         "measure": ", ".join(plain(measure) for measure in measures),
     }
+
+
+def listed(points: Sequence[int] | pd.Series) -> str:
+    """Numbers of probe points: one, or the fewest and the most."""
+    ends = sorted({int(min(points)), int(max(points))}) if len(points) else []
+    return " to ".join(map(str, ends)) or "no"
 
 
 def number(value: float) -> str:

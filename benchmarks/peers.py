@@ -604,7 +604,7 @@ def in_memory(options: argparse.Namespace) -> None:
     )
     ratios(runs, together, floor)
     table(["package", "version"], state.items())
-    print("Not timed: rsatoolbox, pytorch-cka and CKA in latentis and repsim (N x N matrices, minutes a pair);")
+    print("Not timed: rsatoolbox, pytorch-cka and CKA in latentis and repsim (N x N matrices);")
     print("sklearn.cross_decomposition.CCA (iterative); netrep and the original anatome are not on the package index.")
 
 

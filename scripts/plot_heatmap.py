@@ -102,7 +102,7 @@ def draw_canvas(runs, matrix, tree, styles, title, chance, closer):
     if len(found) and np.isnan(matrix[~np.eye(n, dtype=bool)]).any():
         entries.append(Patch(**NO_SCORE, label="no score"))
     side, left, strip, tree_height, gap = min(max(0.29 * n, 2.6), 5.6), 0.75, 0.17, 0.75, 0.04
-    bottom = 0.52 + 0.2 * -(-len(entries) // COLUMNS)
+    bottom = 0.42 + 0.2 * -(-len(entries) // COLUMNS)
     width, height = left + strip + gap + side + 1.15, bottom + side + gap + strip + gap + tree_height + 0.12
     canvas = plt.figure(figsize=(width, height), layout="none")
 

@@ -126,8 +126,9 @@ def draw(figure, files):
     canvas, (left, right) = plt.subplots(
         1, 2, figsize=(7.4, 3.5), layout="constrained", gridspec_kw={"width_ratios": [1.25, 1]}
     )
-    left.set_ylabel(f"{titles[0]}: layer of one run" if within else f"layer of {titles[0]}")
-    left.set_xlabel(f"{titles[0]}: layer of another run" if within else f"layer of {titles[1]}")
+    left.set_ylabel("layer of one run" if within else f"layer of {titles[0]}")
+    left.set_xlabel("layer of another run" if within else f"layer of {titles[1]}")
+    left.set_title(titles[0] if within else "")
     seen = matrix[np.isfinite(matrix)]
     drawn = [
         pd.DataFrame({"panel": "matrix", "layer_a": layers[0]}).merge(pd.DataFrame({"layer_b": layers[1]}), "cross")
@@ -152,7 +153,14 @@ def draw(figure, files):
         of_pairs.say(left, f"no pair of runs has a score\nof {label}")
     if diagonal["mean"].notna().any():
         by_pair = draw_curve(right, rows, diagonal, shared, label)
-        right.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=2)
+        right.legend(
+            fontsize="small",
+            loc="upper center",
+            bbox_to_anchor=(0.45, -0.27),
+            ncols=2,
+            handlelength=1.6,
+            columnspacing=1,
+        )
         drawn.append(by_pair.assign(panel="equal layers", layer_b=by_pair["layer_a"]))
         columns = ["layer_b", "mean", "low", "high", "chance", "null_untrained", "runs", "pairs"]
         drawn.append(diagonal[columns].reset_index().assign(panel="equal layers, mean and interval"))

@@ -25,16 +25,16 @@ def rank_correlation(x, y):
     return float(x[both].rank().corr(y[both].rank())), int(both.sum())
 
 
-def limits(values, chance):
-    """The range of the scores and of chance, with a margin."""
-    seen = [*values.dropna().clip(lower=LOWEST), *([max(chance, LOWEST)] if np.isfinite(chance) else [])]
-    low, high = (min(seen), max(seen)) if seen else (0.0, 1.0)
+def limits(values):
+    """The range of the scores with a margin."""
+    seen = values.dropna().clip(lower=LOWEST)
+    low, high = (seen.min(), seen.max()) if len(seen) else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.05
     return low - margin, high + margin
 
 
 def draw_scatter(axes, wide, x, y, chance, colours):
-    """Every pair as a point, by whether its runs are of one setting; chance levels dotted."""
+    """Every pair as a point, by whether its runs are of one setting; chance levels dotted where they are in range."""
     for (_, marker, own), colour in zip(GROUPS, colours, strict=True):
         rows = wide[of_pairs.is_within(wide) == own]
         axes.scatter(
@@ -53,10 +53,11 @@ def draw_scatter(axes, wide, x, y, chance, colours):
 
 
 def draw_histogram(axes, wide, measure, chance, colours):
-    """The scores of one measure, stacked by group."""
-    low, high = limits(wide[measure], chance[measure])
+    """The scores of one measure, stacked by group, and its chance level as a number, which may be far away."""
+    low, high = limits(wide[measure])
     within = of_pairs.is_within(wide)
     values = [wide.loc[within == own, measure].dropna().clip(lower=LOWEST) for _, _, own in GROUPS]
+    axes.set_title(f"chance {of_pairs.number(chance[measure])}", size=6.5, pad=2, color="0.35")
     axes.hist(values, bins=np.linspace(low, high, 16), stacked=True, color=colours, ec="white", lw=0.4)
     axes.axvline(chance[measure], color="0.35", lw=0.8, ls=":")
     if not sum(map(len, values)):
@@ -98,7 +99,7 @@ def draw(figure, files):
             axis = axes[a, b]
             if a > b:
                 draw_scatter(axis, wide, x, y, chance, colours)
-                axis.set_ylim(limits(wide[y], chance[y]))
+                axis.set_ylim(limits(wide[y]))
             elif a == b:
                 draw_histogram(axis, wide, x, chance, colours)
                 axis.set_yticks([])
@@ -108,13 +109,13 @@ def draw(figure, files):
                 draw_correlation(axis, rho, used, cmap)
                 correlations.append((x, y, rho))
                 continue
-            axis.set_xlim(limits(wide[x], chance[x]))
+            axis.set_xlim(limits(wide[x]))
             axis.locator_params(nbins=3, axis="x")
             if a > b:
                 axis.locator_params(nbins=3, axis="y")
             axis.tick_params(labelsize=6, length=2, labelbottom=a == n - 1, labelleft=b == 0)
     for k, measure in enumerate(measures):
-        name = of_pairs.label(measure).replace(", ", ",\n").replace(" distance", "\ndistance")
+        name = "\n".join(of_pairs.label(measure).rsplit(" ", 1))
         axes[n - 1, k].set_xlabel(name, size="small")
         axes[k, 0].set_ylabel(name, size="small")
     canvas.align_labels()
@@ -123,7 +124,7 @@ def draw(figure, files):
         Line2D([], [], ls="", marker=marker, ms=4, color=colour, label=f"{title} ({int((within == own).sum())} pairs)")
         for (title, marker, own), colour in zip(GROUPS, colours, strict=True)
     ]
-    entries.append(Line2D([], [], color="0.35", lw=0.8, ls=":", label="shuffled points, mean"))
+    entries.append(Line2D([], [], color="0.35", lw=0.8, ls=":", label="chance, where in range"))
     canvas.legend(handles=entries, loc="outside upper center", ncols=3 if n > 3 else 1, fontsize="small")
     defined = [found for found in correlations if np.isfinite(found[2])]
     weakest = min(defined, key=lambda found: abs(found[2])) if defined else None

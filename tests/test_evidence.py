@@ -113,9 +113,7 @@ def by_hand(p_values):
     """Benjamini and Hochberg: min over k >= rank of p_(k) m / k."""
     m = len(p_values)
     ranked = sorted(range(m), key=lambda i: p_values[i])
-    return [
-        min(min(1.0, p_values[ranked[k]] * m / (k + 1)) for k in range(ranked.index(i), m)) for i in range(m)
-    ]
+    return [min(min(1.0, p_values[ranked[k]] * m / (k + 1)) for k in range(ranked.index(i), m)) for i in range(m)]
 
 
 @pytest.mark.parametrize("values", [[0.01], [0.01, 0.04, 0.03, 0.2], [0.05] * 6, [1.0, 0.5, 0.001, 0.5]])

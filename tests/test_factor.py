@@ -1,5 +1,7 @@
 """Factors against decompositions of all the data at once: rank, spectrum, mean, moments, blocks of rows, errors."""
 
+from itertools import pairwise
+
 import h5py
 import numpy as np
 import pytest
@@ -61,7 +63,9 @@ def test_the_factor_is_the_decomposition_of_centred_data(seed, n, units):
 
 @dtypes
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e2, 1e4])
-@pytest.mark.parametrize(("n", "rank", "units"), [(100, 1, 12), (1000, 5, 12), (300, 12, 12), (20, 19, 30), (40, 7, 90)])
+@pytest.mark.parametrize(
+    ("n", "rank", "units"), [(100, 1, 12), (1000, 5, 12), (300, 12, 12), (20, 19, 30), (40, 7, 90)]
+)
 def test_planted_rank_is_found(dtype, n, rank, units, offset):
     rng = np.random.default_rng(1)
     x = (rng.standard_normal((n, rank)) @ rng.standard_normal((rank, units)) + offset).astype(dtype)
@@ -171,7 +175,7 @@ def test_blocks_cover_all_rows_once(n, rows):
     finally:
         module.ROWS = before
     assert [found[0][0], found[-1][1]] == [0, n]
-    assert all(one[1] == two[0] for one, two in zip(found, found[1:], strict=False))
+    assert all(one[1] == two[0] for one, two in pairwise(found))
     lengths = [stop - start for start, stop in found]
     assert 0 < max(lengths) <= rows
     assert len(set(lengths[:-1])) <= 1

@@ -51,8 +51,10 @@ def all_scores(x, y, options=OPTIONS):
 
 def related(rng, n, p, q, noise=0.8):
     """Two representations that share part of their variance, neither of mean zero, of uneven spectra."""
-    x = rng.standard_normal((n, p)) * np.geomspace(3, 0.5, p) @ ortho_group.rvs(p, random_state=rng) if p > 1 else (
-        rng.standard_normal((n, 1))
+    x = (
+        rng.standard_normal((n, p)) * np.geomspace(3, 0.5, p) @ ortho_group.rvs(p, random_state=rng)
+        if p > 1
+        else (rng.standard_normal((n, 1)))
     )
     y = x @ rng.standard_normal((p, q)) + noise * rng.standard_normal((n, q)) * np.geomspace(4, 1, q)
     return x + rng.standard_normal(p), y + 1
@@ -337,6 +339,32 @@ def test_mean_cca_and_r2_of_ill_conditioned_data(condition):
         assert score(name, x, y) == pytest.approx(score(name, z[:, :6], y), abs=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize(("n", "rank"), [(100, 1), (1000, 5), (1000, 12)])
+def test_float32_dumps_of_planted_rank(n, rank, offset):
+    rng = np.random.default_rng(16)
+    latent, other = rng.standard_normal((n, rank)), rng.standard_normal((n, 3)).astype(np.float32)
+    x, y = ((latent @ rng.standard_normal((rank, 12)) + offset).astype(np.float32) for _ in range(2))
+    assert score("mean_cca", x, y) == pytest.approx(1, abs=1e-5)
+    assert score("affine_r2", x, y) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(pair(x, other).rho, pair(latent, other).rho, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["linear_r2", "affine_r2", "linear_r2_in_sample", "affine_r2_in_sample"])
+def test_rounding_noise_of_a_float32_dump_is_no_regressor(name):
+    rng = np.random.default_rng(18)
+    latent = rng.standard_normal((60, 2))
+    x = (latent @ rng.standard_normal((2, 40))).astype(np.float32)
+    y = latent + 0.5 * rng.standard_normal((60, 2))
+    assert score(name, x, y) == pytest.approx(score(name, latent, y), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["linear_r2", "affine_r2"])
+def test_a_weak_direction_of_a_large_float32_dump_is_a_regressor(name):
+    f = np.random.default_rng(20).standard_normal((10_000, 2)).astype(np.float32)
+    assert score(name, f @ np.diag([1000, 1]).astype(np.float32), f) == pytest.approx(1, abs=1e-3)
+
+
 def test_svcca_by_share_of_variance():
     rng = np.random.default_rng(3)
     x = orthonormal(rng, 60, 5) * np.sqrt([60, 30, 5, 4, 1])
@@ -414,7 +442,9 @@ def test_a_score_stays_where_its_tags_say_so_and_only_there(transformation, side
     rng = np.random.default_rng(seed)
     x, y = related(rng, 50, 5, 4)
     before = all_scores(x, y)
-    after = all_scores(moved(rng, x, transformation), y) if side == "a" else all_scores(x, moved(rng, y, transformation))
+    after = (
+        all_scores(moved(rng, x, transformation), y) if side == "a" else all_scores(x, moved(rng, y, transformation))
+    )
     wrong = {}
     for (name, direction), value in before.items():
         first = (side == "a") == (direction == "a_to_b")  # the moved side is the measure's first
@@ -499,7 +529,9 @@ def test_exact_maps_of_each_kind_are_perfect_for_the_measures_that_allow_them(dt
     for y, names in allowed.values():
         for name in names:
             value = score(name, x.astype(dtype), y.astype(dtype))
-            assert value == pytest.approx(MEASURES[name].perfect, abs=1e-3 if name == "procrustes_angle" else 1e-6), name
+            assert value == pytest.approx(MEASURES[name].perfect, abs=1e-3 if name == "procrustes_angle" else 1e-6), (
+                name
+            )
     assert score("linear_r2", x, allowed["affine"][0]) < 0.99
     assert score("mcc", x, allowed["linear"][0]) < 0.99
     assert score("cka", x, allowed["linear"][0]) < 0.99

@@ -27,12 +27,23 @@ DIGITS = [
     "real-width-8",
     "real-output_dim-9",
 ]
-BLOCKS = {"angular": ["seeds-000-001", "seeds-002-002"], "digits": ["seeds-000-002"], "small_mnist": ["seeds-000-002"]}
-SETTINGS = {"angular": ANGULAR, "digits": DIGITS, "small_mnist": ["default"]}
-ACROSS = {"angular": [("teacher", "teacher-width-8")], "digits": [], "small_mnist": []}
+STUDIES = ("angular", "digits", "digits_models", "small_mnist")
+BLOCKS = {study: ["seeds-000-002"] for study in STUDIES} | {
+    "angular": ["seeds-000-001", "seeds-002-002"],
+    "digits_models": ["seeds-000-001"],
+}
+MODELS = ["leaky_relu", "narrow"]
+SETTINGS = {"angular": ANGULAR, "digits": DIGITS, "digits_models": MODELS, "small_mnist": ["default"]}
+ACROSS = {study: [] for study in STUDIES} | {"angular": [("teacher", "teacher-width-8")], "digits_models": [tuple(MODELS)]}
 FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
-FIGURES = {FIG2, FIG2_DIGITS, THEOREM}
-FIGURES_OF = {"angular": {FIG2, THEOREM}, "digits": {FIG2_DIGITS, THEOREM}, "small_mnist": set()}
+SHARED = {f"plot_alignment_{kind}" for kind in ("heatmap", "spectrum", "measures", "layers", "map")}
+FIGURES = {FIG2, FIG2_DIGITS, THEOREM} | SHARED
+FIGURES_OF = {
+    "angular": {FIG2, THEOREM},
+    "digits": {FIG2_DIGITS, THEOREM},
+    "digits_models": SHARED,
+    "small_mnist": set(),
+}
 DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
 DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher", "small_mnist"}
 PREPARED = {f"prepare {name}" for name in DATASETS}
@@ -155,7 +166,7 @@ CHANGES = [
     ),
     Change(
         "a data set's key",
-        {"prepare digits_teacher"} | chain("digits", ["teacher"]),
+        {"prepare digits_teacher"} | chain("digits", ["teacher"]) | chain("digits_models"),
         config=put("datasets", "digits_teacher", "teacher_scale", value=3.0),
     ),
     Change("a train key", chain("digits"), config=put("studies", "digits", "train", "steps", value=61)),
@@ -212,7 +223,7 @@ CHANGES = [
     Change("a line of training", ALL_CHAINS, edit=(f"{LIB}/training/losses.py", "f @ g.mT", "1.0 * f @ g.mT")),
     Change(
         "a line of a data set",
-        {"prepare digits_real", "prepare digits_teacher"} | chain("digits"),
+        {"prepare digits_real", "prepare digits_teacher"} | chain("digits") | chain("digits_models"),
         edit=(f"{LIB}/datasets/digits.py", "x[order] / 16", "x[order] / 15"),
     ),
     Change(
@@ -346,26 +357,29 @@ def test_a_model_added_to_twenty_costs_one_factor_and_twenty_pairs(tmp_path):
         "seeds": {"count": 20, "block": 20},
         "represent": {"steps": [2]},
     }
-    config = {"studies": {"angular": None, "digits": None, "twenty": study}, "figures": dict.fromkeys(ALL_FIGURES)}
-    config["studies"] |= {name: None for name in STUDIES if name not in ("angular", "digits")}
+    figures = {name.removeprefix("plot_"): None for name in FIGURES}
+    config = {"studies": {"angular": None, "digits": None, "digits_models": None, "twenty": study}, "figures": figures}
     write_yaml(folder / "overlay.yaml", config)
     logs = folder / f"{R}/logs"
     snakemake(folder, overlays=OVERLAYS)
-    assert "scored 190 pairs at 1 steps: own runs 20, earlier runs 0" in (
-        logs / "score/twenty/default/seeds-000-019.log"
-    ).read_text()
+    assert (
+        "scored 190 pairs at 1 steps: own runs 20, earlier runs 0"
+        in (logs / "score/twenty/default/seeds-000-019.log").read_text()
+    )
     before = results(folder)
     study["seeds"]["count"] = 21
     write_yaml(folder / "overlay.yaml", config)
     new = {f"{rule} twenty/default/seeds-020-020" for rule in NEW}
     assert planned(folder, overlays=OVERLAYS) == new | {"table twenty"}
     snakemake(folder, overlays=OVERLAYS)
-    assert "factorised 1 runs at 1 steps: 2 representations" in (
-        logs / "factor/twenty/default/seeds-020-020.log"
-    ).read_text()
-    assert "scored 20 pairs at 1 steps: own runs 1, earlier runs 20" in (
-        logs / "score/twenty/default/seeds-020-020.log"
-    ).read_text()
+    assert (
+        "factorised 1 runs at 1 steps: 2 representations"
+        in (logs / "factor/twenty/default/seeds-020-020.log").read_text()
+    )
+    assert (
+        "scored 20 pairs at 1 steps: own runs 1, earlier runs 20"
+        in (logs / "score/twenty/default/seeds-020-020.log").read_text()
+    )
     after = results(folder)
     tables = f"{R}/scores/twenty/"
     assert {name for name in before if before[name] != after[name]} == {
@@ -488,10 +502,6 @@ def test_a_bad_config_ends_with_a_clear_line_and_damages_nothing(finished, bad, 
 
 
 BAD_INPUTS = {
-    "fewer probe points than dimensions": (
-        {"studies": {"small_mnist": {"represent": {"probes": 3}}}},
-        "3 points x 2 units: alignment needs at least 4 points",
-    ),
     "more probe points than there are": (
         {"studies": {"small_mnist": {"represent": {"probes": 61}}}},
         "represent.probes asks for 61 probe points, the test set has 60",
@@ -532,8 +542,9 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     write_yaml(
         folder / "overlay.yaml",
         {
-            "studies": {"digits": rate | keep, "angular": None},
-            "figures": {
+            "studies": {"digits": rate | keep, "angular": None, "digits_models": None},
+            "figures": dict.fromkeys(name.removeprefix("plot_") for name in SHARED)
+            | {
                 "roeder2021_fig2": None,
                 "roeder2021_fig2_digits": only,
                 "roeder2021_theorem": {"studies": {"angular": None}},

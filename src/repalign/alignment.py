@@ -323,6 +323,8 @@ class Engine:
         # A fold's own moments are those of its points as they are, so the side that a map is fitted from keeps its
         # order, and both directions need cross-products of their own.
         held_out = bool(HELD_OUT & names)
+        fitted = [measure for measure in measures if measure.name in HELD_OUT]
+        plain = [measure for measure in measures if measure.name not in HELD_OUT]
         augmented = bool(BY_FOLD & names)
         crosses = self._crosses(augmented, held_out)
         wanted = [*pairs, *((b, a) for a, b in pairs)] if held_out else pairs
@@ -335,12 +337,11 @@ class Engine:
                 for a, b in portion:
                     one = LinearPair(sides[a], sides[b], sums[a, b], self.options, augmented=augmented)
                     if (a, b) not in self._found:
-                        self._score((b, a), {"b_to_a": one}, measures, "null")
+                        self._score((b, a), {"b_to_a": one}, fitted, "null")
                         continue
                     ways = _both_ways(one)
-                    self._score(
-                        (a, b), {k: v for k, v in ways.items() if k != "b_to_a" or not held_out}, measures, "null"
-                    )
+                    self._score((a, b), ways, plain, "null")
+                    self._score((a, b), {"a_to_b": ways["a_to_b"]}, fitted, "null")
                     if (a, b) in self._rho:
                         self._rho[a, b].append(numpy(one.rho))
 
@@ -362,6 +363,7 @@ class Engine:
         measures, settings = self.of_family[family], self.settings
         groups = None if self.groups is None else self.groups[chosen]
         orders = np.array(list(shuffled_orders(len(chosen), settings.shuffles, settings.seed, groups)))
+        weights = self.weights[:, : int(self.fold[chosen].max()) + 1]  # of the folds that points were chosen from
         for pair in pairs:
             ways = _both_ways(observed[pair])
             back = ways["b_to_a"]
@@ -369,9 +371,9 @@ class Engine:
             if len(orders):
                 one = observed[pair].shuffled(orders)
                 self._score(pair, {"both": one, "a_to_b": one, "b_to_a": back.shuffled(orders)}, measures, "null")
-            if len(self.weights):
-                one = observed[pair].resampled(self.weights)
-                ways = {"both": one, "a_to_b": one, "b_to_a": back.resampled(self.weights)}
+            if len(weights):
+                one = observed[pair].resampled(weights)
+                ways = {"both": one, "a_to_b": one, "b_to_a": back.resampled(weights)}
                 self._score(pair, ways, measures, "resampled")
 
 

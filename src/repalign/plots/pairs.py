@@ -21,26 +21,26 @@ LABELS = {
     "mean_cca": "mean CCA",
     "mean_squared_cca": "mean squared CCA",
     "svcca": "SVCCA",
-    "svcca_zscored": "SVCCA, z-scored",
+    "svcca_zscored": "z-scored SVCCA",
     "pwcca": "PWCCA",
     "regularised_cca": "regularised CCA",
     "linear_r2": "linear $R^2$",
     "affine_r2": "affine $R^2$",
     "ridge_r2": "ridge $R^2$",
-    "linear_r2_in_sample": "linear $R^2$, in sample",
-    "affine_r2_in_sample": "affine $R^2$, in sample",
+    "linear_r2_in_sample": "in-sample linear $R^2$",
+    "affine_r2_in_sample": "in-sample affine $R^2$",
     "cka": "CKA",
-    "cka_debiased": "CKA, debiased",
+    "cka_debiased": "debiased CKA",
     "procrustes_distance": "Procrustes distance",
     "procrustes_angle": "Procrustes angle",
     "procrustes_r2": "Procrustes $R^2$",
     "mcc": "MCC",
-    "rsa_pearson": "RSA, Pearson",
-    "rsa_spearman": "RSA, Spearman",
-    "rsa_cosine": "RSA, cosine",
+    "rsa_pearson": "RSA (Pearson)",
+    "rsa_spearman": "RSA (Spearman)",
+    "rsa_cosine": "RSA (cosine)",
     "mutual_knn": "mutual k-NN",
-    "cka_rbf": "CKA, RBF",
-    "cka_rbf_debiased": "CKA, RBF, debiased",
+    "cka_rbf": "RBF CKA",
+    "cka_rbf_debiased": "debiased RBF CKA",
     "decoder_r2": "$R^2$ of $A$",
     "mean_kl": "mean KL (nats)",
 }
@@ -173,14 +173,14 @@ def listed(points: Sequence[int] | pd.Series) -> str:
 
 def number(value: float) -> str:
     """A score in few letters; `undefined` where there is none."""
-    return f"{value:.2f}" if np.isfinite(value) else "undefined"
+    return f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "undefined"  # + 0.0: no -0.00
 
 
 def short(value: float) -> str:
     """A score for a cell: two digits, no leading zero."""
     if abs(value) >= 9.95:
         return f"{value:.0f}"
-    return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.1f}"
+    return number(value).replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.1f}"
 
 
 def ink(colour: Any) -> str:

@@ -173,19 +173,31 @@ def test_groups_of_one_size_take_each_others_places(monkeypatch, rows, mixed):
     groups = np.arange(60) // 5
     if mixed:
         groups = np.concatenate([np.tile(np.arange(6), 5), np.tile(np.arange(6, 12), 5)])
-    for order in shuffled_orders(60, 5, 0, groups):
+    moved = set()
+    for order in shuffled_orders(60, 20, 0, groups):
         assert sorted(order) == list(range(60))
         for name in range(12):
             assert len(set(groups[order[groups == name]])) == 1
             assert (np.diff(order[groups == name]) > 0).all()  # and each keeps its own order
-        assert (groups[order] != groups).any()
+            moved.add((name, groups[order[groups == name]][0]))
+    assert len(moved) > 100  # of 144: also from block to block
 
 
-def test_groups_of_different_sizes_stay_together():
-    groups = np.repeat([7, 3, 5, 1, 9], [1, 4, 2, 6, 3])
-    drawn = list(shuffled_orders(16, 50, 0, groups))
+def test_groups_meet_groups_of_their_size_alone():
+    groups = np.repeat(["g", "c", "e", "a", "i", "b"], [2, 4, 2, 6, 4, 2])
+    drawn = list(shuffled_orders(20, 60, 0, groups))
     for order in drawn:
-        assert sorted(order) == list(range(16))
-        changes = np.flatnonzero(np.diff(groups[order]))
-        assert len(changes) == 4
-    assert len({tuple(order) for order in drawn}) > 30
+        assert sorted(order) == list(range(20))
+        for name in set(groups):
+            found = set(groups[order[groups == name]])
+            assert len(found) == 1
+            assert np.sum(groups == found.pop()) == np.sum(groups == name)
+    assert len({tuple(order) for order in drawn}) == 6 * 2
+
+
+def test_blocks_of_other_arrangements_of_groups_keep_their_places(monkeypatch):
+    monkeypatch.setattr(factor, "ROWS", 12)
+    groups = np.repeat(np.arange(11), [4, 4, 4, 3, 3, 6, 4, 4, 4, 6, 6])
+    place = np.arange(48) // 12
+    seen = {tuple(place[order[::12]]) for order in shuffled_orders(48, 40, 0, groups)}
+    assert seen == {(0, 1, 2, 3), (2, 1, 0, 3)}

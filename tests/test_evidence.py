@@ -247,6 +247,16 @@ def test_groups_keep_the_level_where_single_points_would_not():
     assert not away(rates(scattered, 200, ("mean_cca", "cka"), groups=groups[order]), 200)
 
 
+def test_groups_of_any_sizes_keep_the_level():
+    groups = np.arange(24).repeat(np.random.default_rng(5).integers(1, 9, 24))
+
+    def draw(rng):
+        one, other = (rng.standard_normal((24, 3))[groups] for _ in range(2))
+        return tuple(x + 0.1 * rng.standard_normal(x.shape) for x in (one, other))
+
+    assert not away(rates(draw, TRIALS, ("mean_cca", "cka", "rsa_pearson"), groups=groups))
+
+
 def test_related_data_are_found():
     def draw(rng):
         x = rng.standard_normal((60, 4))

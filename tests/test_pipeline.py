@@ -34,7 +34,13 @@ BLOCKS = {study: ["seeds-000-002"] for study in STUDIES} | {
 }
 MODELS = ["leaky_relu", "narrow"]
 SETTINGS = {"angular": ANGULAR, "digits": DIGITS, "digits_models": MODELS, "small_mnist": ["default"]}
-ACROSS = {study: [] for study in STUDIES} | {"angular": [("teacher", "teacher-width-8")], "digits_models": [tuple(MODELS)]}
+ACROSS = {study: [] for study in STUDIES} | {
+    "angular": [("teacher", "teacher-width-8")],
+    "digits_models": [tuple(MODELS)],
+}
+    "angular": [("teacher", "teacher-width-8")],
+    "digits_models": [tuple(MODELS)],
+}
 FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
 SHARED = {f"plot_alignment_{kind}" for kind in ("heatmap", "spectrum", "measures", "layers", "map")}
 FIGURES = {FIG2, FIG2_DIGITS, THEOREM} | SHARED

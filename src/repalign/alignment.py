@@ -128,8 +128,8 @@ def align(
     representations: by name, points x units each: arrays, HDF5 data sets, anything with slices of rows; row i is the
     same probe point in all. measures: names of MEASURES. evidence: None for the scores alone. pairs: those wanted, all
     by default. decoders: by name, labels x M, for measures of outputs. groups: a label a point where points depend on
-    each other (tokens of a text, patches of an image); such points share a fold and are shuffled together. device:
-    `cpu` for NumPy, `cuda` for torch.
+    each other (tokens of a text, patches of an image); such points share a fold, and are shuffled together, with groups
+    of their size: give groups of one size where you can. device: `cpu` for NumPy, `cuda` for torch.
 
     Raises MeasureError for what cannot be compared at all; a measure that is undefined for a pair gives a row with NaN
     and its `problem`.
@@ -296,7 +296,7 @@ class Engine:
                         scores.expected = measure.expected(ways[direction]) if measure.expected else np.nan
                     else:
                         getattr(scores, part).extend(found.tolist())
-                except MeasureError as error:
+                except (MeasureError, np.linalg.LinAlgError) as error:
                     scores.problem = str(error)
 
     # --- the linear family ---

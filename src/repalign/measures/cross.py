@@ -36,28 +36,46 @@ def shuffled_orders(n: int, draws: int, seed: int, groups: NDArray[Any] | None =
     """Random orders of n points, under which the joint distribution of unrelated representations stays as it is.
 
     Above ROWS points whole blocks change places and rows change places within them: also a group of permutations, so
-    that p-values stay exact, which can be streamed. Runs of points of one group stay together.
+    that p-values stay exact, which can be streamed. With groups, whole groups change places with others of their size
+    in their block, and blocks with others of the same arrangement of groups: were groups of different sizes to meet,
+    those of one side would lie across those of the other, and chance come out too low. A group of a size of its own
+    stays, so that few groups of a size give p-values which are exact but never small.
     """
     rng = np.random.default_rng([seed, 1])
     pieces = blocks(n)
-    length = pieces[0][1]
+    parts = [None if groups is None else _parts(groups[low:high]) for low, high in pieces]
+    alike: dict[tuple[int | bytes, ...], list[int]] = {}
+    for number, (own, (start, stop)) in enumerate(zip(parts, pieces, strict=True)):
+        key = (stop - start,) if own is None else tuple(part.tobytes() for part in own)
+        alike.setdefault(key, []).append(number)
     for _ in range(draws):
         order = np.empty(n, dtype=np.intp)
-        full = [piece for piece in pieces if piece[1] - piece[0] == length]
-        sources = [full[k] for k in rng.permutation(len(full))] + pieces[len(full) :]
-        for (start, stop), (low, high) in zip(pieces, sources, strict=True):
-            order[start:stop] = low + _shuffled(high - low, None if groups is None else groups[low:high], rng)
+        for numbers in alike.values():
+            for target, source in zip(numbers, rng.permutation(numbers), strict=True):
+                start, stop = pieces[target]
+                order[start:stop] = pieces[source][0] + _shuffled(stop - start, parts[source], rng)
         yield order
 
 
-def _shuffled(n: int, groups: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.intp]:
-    if groups is None:
+def _parts(groups: NDArray[Any]) -> list[NDArray[np.intp]]:
+    """The points of each group, in the order of their first."""
+    _, number = np.unique(groups, return_inverse=True)
+    together = np.argsort(number, kind="stable")
+    parts = np.split(together, np.flatnonzero(np.diff(number[together])) + 1)
+    return sorted(parts, key=lambda part: int(part[0]))
+
+
+def _shuffled(n: int, parts: Sequence[NDArray[np.intp]] | None, rng: np.random.Generator) -> NDArray[np.intp]:
+    """An order of n points in which parts of one size change places; any order where there are none."""
+    if parts is None:
         return rng.permutation(n)
-    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
-    together = np.argsort(first[number], kind="stable")  # the points, group after group
-    parts = np.split(together, np.flatnonzero(np.diff(first[number][together])) + 1)
     order = np.empty(n, dtype=np.intp)
-    order[together] = np.concatenate([parts[k] for k in rng.permutation(len(parts))])
+    by_size: dict[int, list[int]] = {}
+    for number, part in enumerate(parts):
+        by_size.setdefault(len(part), []).append(number)
+    for numbers in by_size.values():
+        for target, source in zip(numbers, rng.permutation(numbers), strict=True):
+            order[parts[target]] = parts[source]
     return order
 
 

@@ -38,9 +38,6 @@ ACROSS = {study: [] for study in STUDIES} | {
     "angular": [("teacher", "teacher-width-8")],
     "digits_models": [tuple(MODELS)],
 }
-    "angular": [("teacher", "teacher-width-8")],
-    "digits_models": [tuple(MODELS)],
-}
 FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
 SHARED = {f"plot_alignment_{kind}" for kind in ("heatmap", "spectrum", "measures", "layers", "map")}
 FIGURES = {FIG2, FIG2_DIGITS, THEOREM} | SHARED

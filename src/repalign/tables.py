@@ -52,10 +52,6 @@ def join(paths: Iterable[str | Path]) -> tuple[pd.DataFrame, list[Spectrum]]:
     return pairs[[*(c for c in pairs.columns if c not in ("warning", "problem")), "warning", "problem"]], spectra
 
 
-def _mean_of_all(values: pd.Series) -> float:
-    return float(values.mean(skipna=False))
-
-
 def summarise(pairs: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Means over pairs with intervals over runs (`pair_interval`), one row a step, layers, side and measure.
 
@@ -67,13 +63,13 @@ def summarise(pairs: pd.DataFrame, confidence: float) -> pd.DataFrame:
     if pairs.empty:
         return pd.DataFrame(rows)
     numbers = ["score", "chance", "calibrated", "null_untrained"]
-    for key, group in pairs.groupby(keys, sort=False):
+    # A pair needs all its directions; a mean with one of them missing would be of something else.
+    directions = pairs.groupby([*keys, "seed_a", "seed_b"], sort=False)[numbers].mean(skipna=False).reset_index()
+    for key, by_pair in directions.groupby(keys, sort=False):
         place: dict[str, Any] = dict(zip(keys, key, strict=True))
-        # A pair needs all its directions; a mean with one of them missing would be of something else.
-        by_pair = group.groupby(["seed_a", "seed_b"], sort=False)[numbers].agg(_mean_of_all)
         scored = by_pair.dropna(subset=["score"])
-        first = [(place["setting_a"], a) for a in scored.index.get_level_values("seed_a")]
-        second = [(place["setting_b"], b) for b in scored.index.get_level_values("seed_b")]
+        first = [(place["setting_a"], a) for a in scored["seed_a"]]
+        second = [(place["setting_b"], b) for b in scored["seed_b"]]
         mean, low, high = pair_interval(scored["score"].to_numpy(), first, second, confidence)
         measure = MEASURES[place["measure"]]
         rows.append(

@@ -244,14 +244,11 @@ class Engine:
             own = {k: PointView(_rows(self.everyone[k].rows, chosen), self.fold[chosen]) for k in members}
             self._views("points", pairs, {pair: PointPair(own[pair[0]], own[pair[1]]) for pair in pairs}, chosen)
         if self.of_family["model"]:
-            every = np.arange(self.n)
-            views = {k: ModelView(_rows(one.rows, every), one.decoder, self.fold) for k, one in self._taken(members)}
+            every, named = np.arange(self.n), {k: self.everyone[k] for k in members}
+            views = {k: ModelView(_rows(one.rows, every), one.decoder, self.fold) for k, one in named.items()}
             self._views("model", pairs, {pair: ModelPair(views[pair[0]], views[pair[1]]) for pair in pairs}, every)
         rows = [self._row(pair, *key, scores) for pair in pairs for key, scores in self._found[pair].items()]
         return rows, {pair: _spectrum(found) for pair, found in self._rho.items()}
-
-    def _taken(self, members: Sequence[int]) -> list[tuple[int, Representation]]:
-        return [(number, self.everyone[number]) for number in members]
 
     def _row(self, pair: tuple[int, int], name: str, direction: str, scores: "_Scores") -> dict[str, Any]:
         a, b = (self.everyone[number] for number in pair)

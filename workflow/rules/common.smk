@@ -197,7 +197,11 @@ def study_results(study):
     return [
         *(f"{run}/{file}" for run in runs for file in ("weights.safetensors", "history.h5")),
         *(f"{R}/representations/{study}/{name}/{block}.h5" for name, block in blocks),
-        *(f"{R}/factors/{study}/{name}/{block}/{file}" for name, block in blocks for file in ("factors.h5", "runs.csv")),
+        *(
+            f"{R}/factors/{study}/{name}/{block}/{file}"
+            for name, block in blocks
+            for file in ("factors.h5", "runs.csv")
+        ),
         *score_files(study),
         *study_tables(study).values(),
     ]

@@ -113,10 +113,15 @@ class Crosses:
         return 8 * draws * folds * self.width(pair[0]) * self.width(pair[1])
 
     def passes(self, pairs: Pairs, draws: int = 1) -> Iterator[Pairs]:
-        """The pairs in portions whose rows and sums fit into memory; each portion costs one pass over its rows."""
+        """The pairs in portions whose rows and sums fit into memory; each portion costs one pass over its rows.
+
+        Squares of pairs, so that a portion has many pairs of few representations.
+        """
+        widest = max((self.width(number) for pair in pairs for number in pair), default=1)
+        side = max(1, BUDGET // (4 * ROWS * max(widest, 1)) // 2)
         portion: list[tuple[int, int]] = []
         sums, members = 0, set[int]()
-        for pair in pairs:
+        for pair in sorted(pairs, key=lambda pair: (pair[0] // side, pair[1] // side, pair)):
             own = members | set(pair)
             width = sum(self.width(number) for number in own)
             if portion and (sums + self.size(pair, draws) > BUDGET or 4 * ROWS * width > BUDGET):

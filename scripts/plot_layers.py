@@ -95,7 +95,9 @@ def draw_curve(axes, rows, summary, shared, label):
         label="mean, interval over runs",
     )
     axes.plot(range(len(shared)), summary["null_untrained"], color="0.2", ls="--", lw=1, label="untrained")
-    axes.plot(range(len(shared)), summary["chance"], color="0.35", ls=":", lw=1, label="shuffled points")
+    if summary["chance"].notna().any():
+        chance = "shuffled points" if of_pairs.by_shuffling(rows) else "chance from theory"
+        axes.plot(range(len(shared)), summary["chance"], color="0.35", ls=":", lw=1, label=chance)
     axes.set_xticks(
         range(len(shared)),
         [name.replace("_", " ") for name in shared],
@@ -186,6 +188,7 @@ def draw(figure, files):
         if within
         else "Rows and columns are runs of different settings",
         "identified": f"{hits} of {tries}",
+        "chance_from": of_pairs.chance_from(rows),
     }
     return canvas, pd.concat(drawn, ignore_index=True), numbers
 

@@ -14,6 +14,13 @@ from repalign.plots import pairs as of_pairs
 from repalign.plots.style import letter, save, styled, write_caption
 
 COLUMNS = 3
+# What the caption says of chance: with shuffled points, and without any.
+NULL = (
+    "grey: 5 to 95 % of the correlations of the same number with the points of one run in random order, means over "
+    "pairs. Above each panel: how many correlations of a pair are, on average, above the 95 % point of the largest of "
+    "shuffled points"
+)
+NO_NULL = "no points were shuffled, so neither the range of chance nor a count above it is given"
 
 
 def read_setting(table, spectra, setting, figure, untrained=False):
@@ -49,9 +56,11 @@ def means(drawn):
 
 
 def draw_panel(axes, drawn, untrained, style):
-    """Every pair thin, the mean bold, the range of shuffled points shaded, untrained runs dashed."""
+    """Every pair thin, the mean bold, the range of shuffled points, if any were, shaded, untrained runs dashed."""
     middle = means(drawn)
-    axes.fill_between(middle["number"], middle["null_low"], middle["null_high"], color="0.8", lw=0, zorder=0)
+    shuffled = drawn["null_high"].notna().any()
+    if shuffled:
+        axes.fill_between(middle["number"], middle["null_low"], middle["null_high"], color="0.8", lw=0, zorder=0)
     for _, own in drawn.groupby(["seed_a", "seed_b"]):
         axes.plot(own["number"], own["rho"], color=style.colour, lw=0.6, alpha=0.6)
     few = len(middle) <= 12
@@ -60,10 +69,13 @@ def draw_panel(axes, drawn, untrained, style):
         before = means(untrained)
         axes.plot(before["number"], before["rho"], color="0.2", lw=0.9, ls="--")
     by_pair = drawn.groupby(["seed_a", "seed_b"])
-    # A shared direction lifts those after it above their own band, so all are held against the largest of chance.
-    above = by_pair.apply(lambda own: (own["rho"] > own["null_high"].max()).sum(), include_groups=False).mean()
     most = int(by_pair.size().max())
-    axes.set_title(f"{style.title}\n{round(above, 1):g} of {most} above all chance", size="small")
+    title = style.title
+    if shuffled:
+        # A shared direction lifts those after it above their own band, so all are held against the largest of chance.
+        above = by_pair.apply(lambda own: (own["rho"] > own["null_high"].max()).sum(), include_groups=False).mean()
+        title += f"\n{round(above, 1):g} of {most} above all chance"
+    axes.set_title(title, size="small")
     axes.set_xlim(0.5 if few else 1, most + 0.5 if few else most)
     axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True, min_n_ticks=1))
 
@@ -109,8 +121,11 @@ def draw(figure, files):
         Line2D([], [], color="0.4", lw=0.6, label="one pair of runs"),
         Line2D([], [], color="0.4", lw=1.8, label="mean over pairs"),
         Line2D([], [], color="0.2", lw=0.9, ls="--", label="mean, untrained"),
-        Patch(color="0.8", label="shuffled points, 5 to 95 %"),
     ]
+    filled = [part for part in parts if len(part)]
+    shuffled = not filled or any(part["null_high"].notna().any() for part in filled)
+    if shuffled:
+        entries.append(Patch(color="0.8", label="shuffled points, 5 to 95 %"))
     canvas.legend(handles=entries, loc="outside upper center", ncols=4 if columns > 2 else 2, fontsize="small")
     numbers = {
         "runs": len(runs),
@@ -121,8 +136,8 @@ def draw(figure, files):
         "measure": "canonical correlations",
         "layer": figure["layer"],
         "side": figure["side"],
+        "null": NULL if shuffled else NO_NULL,
     }
-    filled = [part for part in parts if len(part)]
     return canvas, pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["setting", "rho"]), numbers
 
 

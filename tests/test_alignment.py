@@ -18,7 +18,7 @@ from repalign.alignment import HELD_OUT, align
 from repalign.errors import MeasureError
 from repalign.measures import cross, factor
 from repalign.measures.catalogue import MEASURES
-from repalign.measures.cross import shuffled_orders
+from repalign.measures.cross import folds_of, shuffled_orders
 from repalign.measures.evidence import COLUMNS, Evidence
 from repalign.measures.linear import Options
 
@@ -444,9 +444,9 @@ def test_rows_that_are_not_finite_are_refused_by_name():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"measures": ["cka", "ckaa"]}, r"no measure 'ckaa'; measures: .*cka"),
+        ({"measures": ["cka", "ckaa"]}, r"no measure 'ckaa'; did you mean 'cka'"),
         ({"measures": []}, "no measure was asked for"),
-        ({"groups": np.arange(59)}, "59 groups for 60 points"),
+        ({"groups": np.arange(59)}, r"groups of shape \(59,\) for 60 points"),
         ({"pairs": [("a", "z")]}, "no representation 'z'; representations: a, b, c"),
         ({"pairs": [("a", "a")]}, r"the pair \(a, a\)"),
         ({"pairs": [("a", "b"), ("b", "a")]}, r"the pair \(b, a\): give each pair of two representations once"),
@@ -505,3 +505,77 @@ def test_measures_of_models_without_decoders_give_rows_with_the_problem():
     table = align(f, ["decoder_r2", "mean_kl", "linear_error"], evidence=None).pairs.set_index("measure")
     assert table.loc[["decoder_r2", "mean_kl"], "problem"].str.contains("needs the decoder").all()
     assert np.isfinite(table.loc["linear_error", "score"]).all()
+
+
+# --- what went wrong once -------------------------------------------------------------------------------------------
+
+
+def test_sorted_rows_have_the_chance_of_mixed_rows():
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.standard_normal((10, 4))
+    classes = np.sort(rng.integers(10, size=10_000))
+    a, b = (centres[classes] @ rng.standard_normal((4, 5)) + rng.standard_normal((10_000, 5)) for _ in range(2))
+    mixed = rng.permutation(10_000)
+    evidence = Evidence(shuffles=19, resamples=0)
+    chance = [
+        align({"a": a[order], "b": b[order]}, ["mean_cca"], evidence=evidence).pairs["chance"].item()
+        for order in (np.arange(10_000), mixed)
+    ]
+    assert chance[0] == pytest.approx(chance[1], abs=0.01)
+
+
+def test_large_units_do_not_hide_small_ones():
+    rng = np.random.default_rng(1)
+    shared = rng.standard_normal((3000, 4))
+    small = shared @ rng.standard_normal((4, 6)) + rng.standard_normal((3000, 6))
+    other = shared @ rng.standard_normal((4, 5)) + rng.standard_normal((3000, 5))
+    plain = align({"a": small, "b": other}, ["mean_cca"], evidence=None).pairs
+    constant = np.full((3000, 1), 1e12)
+    graded = small * 10.0 ** -np.arange(6)
+    for data in (np.hstack([small, constant]), graded.astype(np.float64)):
+        found = align({"a": data, "b": other}, ["mean_cca"], evidence=None).pairs
+        assert found["rank_a"].item() == 6
+        assert found["score"].item() == pytest.approx(plain["score"].item(), abs=1e-6)
+    half = align({"a": graded.astype(np.float16), "b": other}, ["mean_cca"], evidence=None).pairs
+    assert half["rank_a"].item() == 6
+
+
+def test_an_extreme_point_is_fitted_as_least_squares_fit_it():
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((300, 4)), rng.standard_normal((300, 3))
+    x[7] *= 1e4
+    fold = folds_of(300, 10, 0)
+    residual = 0.0
+    for k in range(10):
+        fit = np.hstack([x, np.ones((300, 1))])[fold != k]
+        solved = np.linalg.lstsq(fit, y[fold != k], rcond=None)[0]
+        residual += np.sum((y[fold == k] - np.hstack([x, np.ones((300, 1))])[fold == k] @ solved) ** 2)
+    expected = 1 - residual / np.sum((y - y.mean(axis=0)) ** 2)
+    rows = align({"a": x, "b": y}, ["affine_r2"], evidence=Evidence(shuffles=0, resamples=0)).pairs
+    assert rows.set_index("direction")["score"]["a_to_b"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.ma.masked_array(np.ones((50, 3))), "MaskedArray"),
+        (1e-200 * np.random.default_rng(3).standard_normal((50, 3)), "scale them"),
+        (1e80 * np.random.default_rng(3).standard_normal((50, 3)), "scale them"),
+    ],
+)
+def test_what_would_give_a_wrong_number_is_refused(data, message):
+    with pytest.raises(MeasureError, match=message):
+        align({"a": data, "b": np.random.default_rng(4).standard_normal((50, 3))}, ["cka"])
+
+
+@pytest.mark.parametrize("wrong", [{"shuffles": -1}, {"level": 1.5}, {"confidence": 95}, {"seed": -1}])
+def test_evidence_that_cannot_be_had_is_refused(wrong):
+    with pytest.raises(MeasureError, match=next(iter(wrong))):
+        Evidence(**wrong)
+
+
+def test_integers_serve_measures_of_points():
+    rng = np.random.default_rng(5)
+    whole = rng.integers(-50, 50, size=(60, 4))
+    found = align({"a": whole, "b": whole.astype(np.float64)}, "rsa_pearson", evidence=None).pairs
+    assert found["score"].item() == pytest.approx(1)

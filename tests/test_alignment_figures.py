@@ -20,6 +20,8 @@ from repalign import store, tables
 from repalign.alignment import Spectrum
 from repalign.config import canonical, load
 from repalign.errors import ConfigError
+from repalign.measures.catalogue import MEASURES as MEASURE
+from repalign.measures.evidence import Evidence, judged
 from repalign.plots import pairs as of_pairs
 from repalign.plots.style import styled
 
@@ -39,7 +41,9 @@ def script(kind: str) -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(ROOT / f"scripts/plot_{kind}.py")))
 
 
-def planted(seeds: int = 3, lost: tuple[tuple[str, int], ...] = (), score: Any = None) -> tuple[pd.DataFrame, list]:
+def planted(
+    seeds: int = 3, lost: tuple[tuple[str, int], ...] = (), score: Any = None, shuffled: bool = True
+) -> tuple[pd.DataFrame, list]:
     """The pairs of settings a and b: alike within, less so across; less at step 0; less for other layers."""
     runs = [(setting, seed) for setting in "ab" for seed in range(seeds)]
     rows, spectra = [], []
@@ -54,13 +58,15 @@ def planted(seeds: int = 3, lost: tuple[tuple[str, int], ...] = (), score: Any =
                 place = -1
                 if measure == "mean_cca" and not diverged and np.isfinite(value):
                     place = len(spectra)
-                    spectra.append(Spectrum(np.array([close, 0.1]), np.array([[0.1, 0.0], [0.2, 0.1], [0.3, 0.2]])))
+                    null = np.array([[0.1, 0.0], [0.2, 0.1], [0.3, 0.2]]) if shuffled else np.full((3, 2), np.nan)
+                    spectra.append(Spectrum(np.array([close, 0.1]), null))
                 rows.append(
                     {"study": "s", "setting_a": first[0], "setting_b": second[0], "seed_a": first[1]}
                     | {"seed_b": second[1], "step": step, "layer_a": p, "layer_b": q, "side": "f", "measure": measure}
                     | {"direction": direction, "points": np.nan if diverged else 40}
                     | {"score": np.nan if diverged else value, "chance": 0.1, "calibrated": value - 0.1}
                     | {"null_untrained": 0.3, "spectrum": place}
+                    | {"p_value": 0.01 if shuffled and not diverged and np.isfinite(value) else np.nan}
                 )
     return pd.DataFrame(rows), spectra
 
@@ -291,6 +297,27 @@ def test_a_study_without_any_score_is_drawn_and_says_so(tmp_path: Path, kind: st
     assert "{" not in (ROOT / f"workflow/report/{kind}.rst").read_text().format(**numbers)
 
 
+@pytest.mark.parametrize("shuffled", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_captions_speak_of_shuffled_points_where_there_are_any(tmp_path: Path, kind: str, shuffled: bool) -> None:
+    canvas, _, numbers = drawn(kind, written(tmp_path, *planted(shuffled=shuffled)))
+    caption = (ROOT / f"workflow/report/{kind}.rst").read_text().format(**numbers)
+    speaks = kind in ("spectrum", "measures", "layers")
+    assert ("points of one run in random order" in caption) == (shuffled and speaks)
+    assert ("from theory, where there is one" in caption) == (not shuffled and kind in ("measures", "layers"))
+    assert ("shuffled points" in texts(canvas)) == (shuffled and kind in ("spectrum", "layers"))
+    assert "nan" not in texts(canvas) + caption
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_a_spectrum_without_shuffled_points_has_no_band_and_counts_nothing(tmp_path: Path, shuffled: bool) -> None:
+    canvas, table, numbers = drawn("spectrum", written(tmp_path, *planted(shuffled=shuffled)))
+    assert table["null_high"].isna().all() != shuffled
+    assert ("above all chance" in texts(canvas)) == shuffled
+    assert [len(axes.collections) for axes in canvas.axes[:2]] == [shuffled, shuffled]
+    assert ("neither the range of chance nor a count" in numbers["null"]) != shuffled
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_tables_give_the_same_bytes(tmp_path: Path, kind: str) -> None:
     files = written(tmp_path, *planted())
@@ -346,3 +373,21 @@ def test_what_a_study_cannot_give_is_refused(figure: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=r"^figures\.f\.") as caught:
         load(raw)
     assert f"figures.f.{problem}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("level", "shuffles", "least"), [(0.05, 0, 19), (0.05, 18, 19), (0.05, 19, 0), (0.01, 98, 99), (0.01, 99, 0)]
+)
+def test_calibrated_scores_need_shuffles(level: float, shuffles: int, least: int) -> None:
+    critical = judged(MEASURE["cka"], 0.5, np.arange(shuffles) / 100, [], 0.0, Evidence(shuffles, level=level))
+    assert np.isnan(critical["critical"]) == (least > 0)
+    score = {"studies": {"s": {"score": {"shuffles": shuffles, "level": level}}}}
+    load(overlaid(score | {"figures": {"f": {"plot": "heatmap", "study": "s"}}}))
+    raw = overlaid(score | {"figures": {"f": {"plot": "heatmap", "study": "s", "column": "calibrated"}}})
+    if least:
+        with pytest.raises(ConfigError) as caught:
+            load(raw)
+        needs = f"needs score.shuffles of at least {least} at score.level {level}, not {shuffles}"
+        assert str(caught.value) == f"figures.f.column: calibrated {needs}"
+    else:
+        load(raw)

@@ -7,6 +7,7 @@ products over streamed rows; what is left is a small problem for each pair (`mea
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from itertools import combinations, islice
 from typing import Any
 
@@ -140,20 +141,27 @@ def align(
         raise MeasureError(f"no measure was asked for; measures: {', '.join(MEASURES)}")
     if len(representations) < 2:
         raise MeasureError(f"{len(representations)} representation: alignment needs two")
+    wanted = list(combinations(range(len(representations)), 2))
     names = list(representations)
     n = same_points(representations)
-    if groups is not None and len(groups) != n:
-        raise MeasureError(f"{len(groups)} groups for {n} points")
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != (n,):
+            raise MeasureError(f"groups of shape {groups.shape} for {n} points: expected a label a point")
     fold = folds_of(n, settings.folds, settings.seed, groups)
     by_fold = evidence is not None or needs_folds(chosen)
     everyone = []
-    for name, rows in representations.items():
+    if pairs is not None:
+        wanted = _numbered(pairs, names)
+        names = [name for number, name in enumerate(names) if any(number in pair for pair in wanted)]
+        wanted = _numbered(pairs, names)
+    for name in names:
+        decoder = None if name not in (decoders or {}) else np.asarray((decoders or {})[name])
         try:
-            factor = factorise(rows, fold if by_fold else None, place)
+            factor = factorise(representations[name], fold if by_fold else None, place)
         except MeasureError as error:
             raise MeasureError(f"{name}: {error}") from None
-        everyone.append(Representation(name, rows, factor, (decoders or {}).get(name)))
-    wanted = _numbered(pairs, names) if pairs is not None else list(combinations(range(len(names)), 2))
+        everyone.append(Representation(name, representations[name], factor, decoder))
     engine = Engine(everyone, chosen, settings, fold=fold, groups=groups, options=options, place=place)
     rows_of, spectra = engine.run(wanted)
     table = pd.DataFrame(rows_of)
@@ -184,10 +192,12 @@ def _numbered(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> list[tu
 
 def known(measures: Iterable[str]) -> list[str]:
     """The names, once each. Raises MeasureError for one that is none."""
-    chosen = list(dict.fromkeys(measures))
+    chosen = [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
     for name in chosen:
         if name not in MEASURES:
-            raise MeasureError(f"no measure '{name}'; measures: {', '.join(MEASURES)}")
+            near = get_close_matches(name, MEASURES, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"measures: {', '.join(MEASURES)}"
+            raise MeasureError(f"no measure '{name}'; {hint}")
     return chosen
 
 
@@ -199,8 +209,10 @@ def needs_folds(measures: Iterable[str]) -> bool:
 def same_points(representations: Mapping[str, Rows]) -> int:
     """The number of probe points. Raises MeasureError where representations differ in it."""
     for name, rows in representations.items():
-        if not hasattr(rows, "shape"):
-            raise MeasureError(f"{name}: a representation is an array, points x units, not a {type(rows).__name__}")
+        if not (hasattr(rows, "shape") and hasattr(rows, "dtype")):
+            kind = type(rows).__name__
+            hint = "; give its to_numpy()" if hasattr(rows, "to_numpy") else ""
+            raise MeasureError(f"{name}: a representation is an array, points x units, not a {kind}{hint}")
     sizes = {name: rows.shape[0] if len(rows.shape) else 0 for name, rows in representations.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
@@ -258,7 +270,10 @@ class Engine:
             problem = "the score is not finite"
         evidence = dict.fromkeys(COLUMNS, np.nan)
         if not problem:
-            evidence = judged(measure, scores.score, scores.null, scores.resampled, scores.expected, self.settings)
+            null, resampled = (
+                [] if part in scores.without else getattr(scores, part) for part in ("null", "resampled")
+            )
+            evidence = judged(measure, scores.score, null, resampled, scores.expected, self.settings)
         return {
             "a": pair[0],
             "b": pair[1],
@@ -267,24 +282,31 @@ class Engine:
             "points": min(self.n, POINTS) if measure.family == "points" else self.n,
             "units_a": a.rows.shape[1],
             "units_b": b.rows.shape[1],
+            "rank_a": a.factor.rank if a.factor else -1,
+            "rank_b": b.factor.rank if b.factor else -1,
             "score": np.nan if problem else scores.score,
             **evidence,
-            "warning": "" if problem else self._warning(measure, a, b),
+            "warning": "" if problem else self._warning(measure, a, b, direction, scores),
             "problem": problem,
         }
 
-    def _warning(self, measure: Measure, a: Representation, b: Representation) -> str:
-        rank = max((one.factor.rank for one in (a, b) if one.factor is not None), default=0)
-        if measure.name in FITTED and self.n < FEW * rank:
-            return f"{self.n} points for rank {rank}: fewer than {FEW} a dimension, so chance is high"
-        return ""
+    def _warning(
+        self, measure: Measure, a: Representation, b: Representation, direction: str, scores: "_Scores"
+    ) -> str:
+        """Few points for what is fitted, and evidence that could not be had."""
+        fitted = (a, b) if measure.symmetric else (b,) if direction == "b_to_a" else (a,)
+        rank = max((one.factor.rank for one in fitted if one.factor is not None), default=0)
+        few = measure.name in FITTED and self.n < FEW * rank
+        parts = [f"{self.n} points for rank {rank}: fewer than {FEW} a dimension"] if few else []
+        names = {"null": "chance level", "resampled": "interval"}
+        return "; ".join([*parts, *(f"no {names[part]}: {why}" for part, why in scores.without.items())])
 
     def _score(self, pair: tuple[int, int], ways: Mapping[str, Any], measures: Iterable[Measure], part: str) -> None:
         """Keeps what the measures give as observed, null or resampled scores. `ways`: the pair in each direction."""
         for measure in measures:
             for direction in ("both",) if measure.symmetric else ("a_to_b", "b_to_a"):
                 scores = self._found[pair].setdefault((measure.name, direction), _Scores())
-                if direction not in ways or scores.problem:
+                if direction not in ways or scores.problem or part in scores.without:
                     continue
                 try:
                     found = numpy(measure.score(ways[direction]))
@@ -294,7 +316,10 @@ class Engine:
                     else:
                         getattr(scores, part).extend(found.tolist())
                 except (MeasureError, np.linalg.LinAlgError) as error:
-                    scores.problem = str(error)
+                    if part == "score":
+                        scores.problem = str(error)
+                    else:  # the score stands; what failed is the evidence
+                        scores.without[part] = str(error)
 
     # --- the linear family ---
 
@@ -383,6 +408,7 @@ class _Scores:
     null: list[float] = field(default_factory=list)
     resampled: list[float] = field(default_factory=list)
     problem: str = ""
+    without: dict[str, str] = field(default_factory=dict)
 
 
 def _both_ways(pair: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ one string that a rule is given. `python -m repalign.config` prints the JSON sch
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -663,6 +664,8 @@ def _study_figure_problems(expansion: Expansion, figure: Any) -> list[str]:
         if layers and setting.score.layers != "all":
             lacks.append("compares equal layers alone; set score.layers to all")
         problems += [f"settings: {name} {lack}" for lack in lacks]
+    if isinstance(figure, HeatmapFigure) and figure.column == "calibrated":
+        problems += _uncalibrated([expansion.settings[name].score for name in drawn])
     if isinstance(figure, HeatmapFigure | MapFigure) or (layers and len(drawn) == 2):
         compared = {frozenset(pair) for pair in expansion.across}
         problems += [
@@ -671,6 +674,17 @@ def _study_figure_problems(expansion: Expansion, figure: Any) -> list[str]:
             if frozenset(pair) not in compared
         ]
     return problems
+
+
+def _uncalibrated(scores: list[Score]) -> list[str]:
+    """Too few shuffles for a critical score, the place of which `evidence.judged` counts the same way."""
+    problems = []
+    for score in scores:
+        least = math.ceil((1 - 1e-9) / score.level) - 1
+        if score.shuffles < least:
+            needs = f"needs score.shuffles of at least {least} at score.level {score.level:g}, not {score.shuffles}"
+            problems.append(f"column: calibrated {needs}")
+    return list(dict.fromkeys(problems))  # compared settings share their score section
 
 
 def _lacks(setting: Setting, measures: tuple[str, ...]) -> list[str]:

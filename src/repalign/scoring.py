@@ -179,6 +179,7 @@ def _without_score(part: Part, pair: tuple[int, int], problem: str) -> Iterator[
         points = min(n, POINTS) if MEASURES[name].family == "points" else n
         for direction in ("both",) if MEASURES[name].symmetric else ("a_to_b", "b_to_a"):
             about = {"measure": name, "direction": direction, "points": points, "units_a": units_a, "units_b": units_b}
+            about |= {"rank_a": -1, "rank_b": -1}
             empty = {"score": np.nan, **dict.fromkeys(COLUMNS, np.nan), "warning": ""}
             yield about | empty | {"problem": problem, "spectrum": -1}
 

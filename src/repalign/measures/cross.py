@@ -12,6 +12,7 @@ from repalign.errors import MeasureError
 from repalign.measures.factor import ROWS, Factor, Place, Rows, blocks, whitened, working
 
 MOST_FOLDS = 127  # what the type of a fold's number holds
+SEGMENTS = 32  # stretches of rows in a piece
 BUDGET = 256 << 20  # bytes for the rows in memory, and as many for the sums
 
 Pairs = Sequence[tuple[int, int]]
@@ -32,28 +33,47 @@ def folds_of(n: int, folds: int, seed: int, groups: NDArray[Any] | None = None) 
     return (rng.permutation(len(names)) % folds).astype(np.int8)[number]
 
 
+def pieces(n: int) -> list[list[tuple[int, int]]]:
+    """The points in pieces of at most about ROWS, each made of SEGMENTS stretches of rows spread over all of them.
+
+    Each piece is like the whole, also where rows are sorted. Up to ROWS points are one piece; the last may be a rest.
+    """
+    count = -(-n // ROWS)
+    if count == 1:
+        return [[(0, n)]]
+    length = max(1, n // (count * SEGMENTS))
+    rest = n - n % (count * length)
+    found = [
+        [(start, start + length) for start in range(first * length, rest, count * length)] for first in range(count)
+    ]
+    return [*found, [(rest, n)]] if rest < n else found
+
+
+def _points(piece: Sequence[tuple[int, int]]) -> Order:
+    return np.concatenate([np.arange(start, stop) for start, stop in piece])
+
+
 def shuffled_orders(n: int, draws: int, seed: int, groups: NDArray[Any] | None = None) -> Iterator[Order]:
     """Random orders of n points, under which the joint distribution of unrelated representations stays as it is.
 
-    Above ROWS points whole blocks change places and rows change places within them: also a group of permutations, so
-    that p-values stay exact, which can be streamed. With groups, whole groups change places with others of their size
-    in their block, and blocks with others of the same arrangement of groups: were groups of different sizes to meet,
-    those of one side would lie across those of the other, and chance come out too low. A group of a size of its own
-    stays, so that few groups of a size give p-values which are exact but never small.
+    Above ROWS points whole pieces (`pieces`) change places and points change places within them: also a group of
+    permutations, so that p-values stay exact, which can be streamed. With groups (n labels), whole groups change places
+    with others of their size, anywhere: were groups of different sizes to meet, those of one side would lie across
+    those of the other, and chance come out too low. A group of a size of its own stays, so that few groups of a size
+    give p-values which are exact but never small.
     """
     rng = np.random.default_rng([seed, 1])
-    pieces = blocks(n)
-    parts = [None if groups is None else _parts(groups[low:high]) for low, high in pieces]
-    alike: dict[tuple[int | bytes, ...], list[int]] = {}
-    for number, (own, (start, stop)) in enumerate(zip(parts, pieces, strict=True)):
-        key = (stop - start,) if own is None else tuple(part.tobytes() for part in own)
-        alike.setdefault(key, []).append(number)
+    parts = [] if groups is None else _parts(groups)
+    own = [_points(piece) for piece in pieces(n)]
+    whole = [piece for piece in own if len(piece) == len(own[0])]
     for _ in range(draws):
+        if parts:
+            yield _swapped(n, parts, rng)
+            continue
         order = np.empty(n, dtype=np.intp)
-        for numbers in alike.values():
-            for target, source in zip(numbers, rng.permutation(numbers), strict=True):
-                start, stop = pieces[target]
-                order[start:stop] = pieces[source][0] + _shuffled(stop - start, parts[source], rng)
+        sources = [*(whole[k] for k in rng.permutation(len(whole))), *own[len(whole) :]]
+        for piece, source in zip(own, sources, strict=True):
+            order[piece] = rng.permutation(source)
         yield order
 
 
@@ -65,10 +85,8 @@ def _parts(groups: NDArray[Any]) -> list[NDArray[np.intp]]:
     return sorted(parts, key=lambda part: int(part[0]))
 
 
-def _shuffled(n: int, parts: Sequence[NDArray[np.intp]] | None, rng: np.random.Generator) -> NDArray[np.intp]:
-    """An order of n points in which parts of one size change places; any order where there are none."""
-    if parts is None:
-        return rng.permutation(n)
+def _swapped(n: int, parts: Sequence[NDArray[np.intp]], rng: np.random.Generator) -> Order:
+    """An order of n points in which parts of one size change places."""
     order = np.empty(n, dtype=np.intp)
     by_size: dict[int, list[int]] = {}
     for number, part in enumerate(parts):
@@ -101,7 +119,8 @@ class Crosses:
         self.n = factors[0].points
         self._members: list[int] = []
         self._keep = False
-        self._whitened: dict[tuple[int, int], Any] = {}
+        self._pieces: list[list[tuple[int, int]]] = []
+        self._whitened: dict[int, Any] = {}
 
     def width(self, number: int) -> int:
         """Columns of a representation in the sums."""
@@ -144,14 +163,19 @@ class Crosses:
         columns = {number: slice(*edge) for number, edge in zip(members, pairwise(edges), strict=True)}
         shuffled = slice(columns[min(seconds)].start, None)  # the columns of b's alone
         self._keep = orders is not None
-        if members != self._members:
-            self._members, self._whitened = members, {}
+        own_pieces = [[block] for block in blocks(self.n)] if orders is None else pieces(self.n)
+        if members != self._members or own_pieces != self._pieces:
+            self._members, self._pieces, self._whitened = members, own_pieces, {}
+            self._points = [_points(piece) for piece in own_pieces]
+            self._piece_of, self._row_of = np.empty(self.n, dtype=np.int32), np.empty(self.n, dtype=np.int32)
+            for number, points in enumerate(self._points):
+                self._piece_of[points], self._row_of[points] = number, np.arange(len(points))
         by_first: dict[int, list[int]] = {}
         for a, b in sorted(pairs):
             by_first.setdefault(a, []).append(b)
         total: dict[tuple[int, int], list[Any]] = {}
-        for start, stop in blocks(self.n):
-            taken, segments = self._segments(start, stop)
+        for points in self._points:
+            taken, segments = self._segments(points)
             z = self._rows_of(taken, slice(None))
             for draw, order in enumerate([None] if orders is None else orders):
                 other = z[:, shuffled] if order is None else self._rows_of(order[taken], shuffled)
@@ -169,41 +193,52 @@ class Crosses:
             found[pair] = slot[0] if orders is None else xp.stack(slot)
         return found
 
-    def _segments(self, start: int, stop: int) -> tuple[Order, list[tuple[int, int]]]:
-        """The rows of a block, sorted by fold, and where each fold begins and ends."""
+    def _segments(self, points: Order) -> tuple[Order, list[tuple[int, int]]]:
+        """The points of a piece, sorted by fold, and where each fold begins and ends."""
         if self.fold is None:
-            return np.arange(start, stop), [(0, stop - start)]
-        fold = self.fold[start:stop]
+            return points, [(0, len(points))]
+        fold = self.fold[points]
         edges = np.concatenate([[0], np.cumsum(np.bincount(fold, minlength=int(self.fold.max()) + 1))]).tolist()
-        return np.asarray(start + np.argsort(fold, kind="stable")), list(pairwise(edges))
+        return points[np.argsort(fold, kind="stable")], list(pairwise(edges))
 
     def _rows_of(self, taken: Order, columns: slice) -> Any:
-        """These rows, which lie in one block, of all members side by side."""
-        start, stop = next(block for block in blocks(self.n) if block[0] <= taken[0] < block[1])
-        block = self._block(start, stop)[:, columns]
-        natural = len(taken) == stop - start and bool((taken == np.arange(start, stop)).all())
-        return block if natural else block[self.place(taken - start)]
+        """These points of all members side by side. Those of one piece cost one look at it."""
+        of = self._piece_of[taken]
+        if (of == of[0]).all():
+            block = self._block(int(of[0]))[:, columns]
+            natural = np.array_equal(taken, self._points[of[0]])
+            return block if natural else block[self.place(self._row_of[taken])]
+        found = None
+        for number in np.unique(of).tolist():
+            block = self._block(number)[:, columns]
+            if found is None:
+                xp = array_namespace(block)
+                found = xp.empty((len(taken), block.shape[1]), dtype=block.dtype, device=block.device)
+            here = np.flatnonzero(of == number)
+            found[self.place(here)] = block[self.place(self._row_of[taken[here]])]
+        return found
 
-    def _block(self, start: int, stop: int) -> Any:
-        if (start, stop) not in self._whitened:
-            width = sum(self.width(number) for number in self._members)
+    def _block(self, number: int) -> Any:
+        """The whitened rows of a piece, of all members side by side."""
+        if number not in self._whitened:
+            size, width = len(self._points[number]), sum(self.width(k) for k in self._members)
             block, low = None, 0
+            if not self._keep:  # the next piece takes the place of the last
+                block = next((old for old in self._whitened.values() if len(old) == size), None)
             if not self._keep or 4 * self.n * width > BUDGET:
-                if not self._keep:  # the next block takes the place of the last; shuffled, both are in use
-                    block = next((old for old in self._whitened.values() if len(old) == stop - start), None)
                 self._whitened.clear()
-            parts = (
-                whitened(self.rows[k], self.factors[k], self.place, start, stop, augmented=self.augmented)
-                for k in self._members
-            )
-            for part in parts:
-                xp = array_namespace(part)
-                if block is None:
-                    block = xp.empty((stop - start, width), dtype=self._working(xp), device=part.device)
-                block[:, low : low + part.shape[1]] = part
-                low += part.shape[1]
-            self._whitened[start, stop] = block
-        return self._whitened[start, stop]
+            for k in self._members:
+                row, columns = 0, slice(low, low + self.width(k))
+                for start, stop in self._pieces[number]:
+                    part = whitened(self.rows[k], self.factors[k], self.place, start, stop, augmented=self.augmented)
+                    if block is None:
+                        xp = array_namespace(part)
+                        block = xp.empty((size, width), dtype=self._working(xp), device=part.device)
+                    block[row : row + len(part), columns] = part
+                    row += len(part)
+                low = columns.stop
+            self._whitened[number] = block
+        return self._whitened[number]
 
     def _working(self, xp: Any) -> Any:
         """float32 where all members' products are safe in it."""

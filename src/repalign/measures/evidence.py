@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from repalign.errors import MeasureError
 from repalign.measures.catalogue import Measure
 
 STEP = 1 / 3  # of the rescaled bootstrap
@@ -28,6 +29,14 @@ class Evidence:
     level: float = 0.05
     confidence: float = 0.95
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("shuffles", 0), ("resamples", 0), ("seed", 0), ("folds", 1)):
+            if getattr(self, name) < least or getattr(self, name) % 1:
+                raise MeasureError(f"{name}: {getattr(self, name)}, expected a whole number from {least}")
+        for name in ("level", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                raise MeasureError(f"{name}: {getattr(self, name)}, expected a share between 0 and 1")
 
 
 NO_EVIDENCE = Evidence(shuffles=0, resamples=0)

@@ -34,6 +34,14 @@ class Options:
     svcca_variance: float = 0.99
     penalty: float = 0.01
 
+    def __post_init__(self) -> None:
+        if self.svcca_components is not None and (self.svcca_components < 1 or self.svcca_components % 1):
+            raise MeasureError(f"svcca_components: {self.svcca_components}, expected a whole number from 1")
+        if not 0 < self.svcca_variance <= 1:
+            raise MeasureError(f"svcca_variance: {self.svcca_variance}, expected a share above 0, at most 1")
+        if not 0 < self.penalty < INF:
+            raise MeasureError(f"penalty: {self.penalty}, expected a positive number")
+
 
 class Side:
     """A factor ready for pairs: scales (... x rank), axes (... x units x rank), with the batch of resampled ones first.
@@ -339,7 +347,7 @@ def pwcca(pair: LinearPair) -> Any:
 
 @measure(
     "linear",
-    **(CCA | {"invariant_a": SIMILARITY, "highest": 1.0, "needs": "nothing but a penalty"}),
+    **(CCA | {"invariant_a": SIMILARITY, "needs": "nothing but a penalty"}),
     chance="below mean_cca's",
 )
 def regularised_cca(pair: LinearPair) -> Any:
@@ -363,7 +371,6 @@ def _shrunk(spectrum: Any, penalty: float) -> Any:
 # --- linear regression ----------------------------------------------------------------------------------------------
 
 REGRESSION: dict[str, Any] = {"symmetric": False, "highest": 1.0, "perfect": 1.0}
-OUTER = frozenset({"translation", "scale", "permutation", "orthogonal"})
 
 
 @measure(
@@ -447,9 +454,9 @@ def _regression(pair: LinearPair, *, intercept: bool, penalty: float = 0.0, held
     folds = own.shape[-3]
     sizes = pair.a.factor.moments[:, -1, -1]  # type: ignore[index]
     all_own, all_cross = xp.sum(own, axis=-3), xp.sum(cross, axis=-3)
-    # A direction that only the held-out fold has is fitted by nothing: with this share its coefficients stay near 0.
-    # In products of float32, what is left of it is rounding.
-    ridge = np.full(len(frame.base.T), 1e-10 if pair.n * pair.a.factor.units <= SMALL else 1e-7)
+    # A direction that only the held-out fold has is fitted by nothing. In products of float32 rounding is left of it.
+    nothing = max(1e-12, 1e-15 * pair.n) if pair.n * pair.a.factor.units <= SMALL else 1e-8
+    ridge = np.zeros(len(frame.base.T))
     if penalty:
         ridge += penalty * float(np.mean(pair.a.factor.scales**2)) * frame.penalty
     ridge = place(np.diag(ridge))
@@ -466,12 +473,22 @@ def _regression(pair: LinearPair, *, intercept: bool, penalty: float = 0.0, held
         if pair.a.weights is None:  # the same for every pair of this side, and for every draw of the null
             key = (intercept, penalty, held if held_out else -1)
             if key not in pair.a.inverses:
-                pair.a.inverses[key] = xp.linalg.inv(fit + ridge)
+                pair.a.inverses[key] = _inverse(fit + ridge, nothing)
             solved = pair.a.inverses[key] @ known
         else:
-            solved = xp.linalg.solve(fit + ridge, known)
+            solved = xp.linalg.solve(
+                fit + ridge + nothing * xp.eye(len(ridge), dtype=fit.dtype, device=fit.device), known
+            )
         residual = residual - 2 * _sum(solved * seen, 2) + _sum(solved * (test @ solved), 2)
     return 1.0 - residual / _sum(pair.b.spectrum)
+
+
+def _inverse(matrix: Any, nothing: float) -> Any:
+    """The inverse of a symmetric matrix on the directions whose eigenvalues are above `nothing`."""
+    xp = array_namespace(matrix)
+    eigenvalues, directions = xp.linalg.eigh(matrix)
+    there = eigenvalues > nothing
+    return directions * xp.where(there, 1.0 / xp.where(there, eigenvalues, 1.0), 0.0) @ directions.T
 
 
 HELD_OUT = REGRESSION | {

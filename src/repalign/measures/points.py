@@ -16,6 +16,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from repalign.errors import MeasureError
 from repalign.measures.catalogue import SIMILARITY, measure
+from repalign.measures.factor import epsilon
 
 Array = NDArray[np.float64]
 
@@ -185,7 +186,7 @@ class PointView:
 
     @cached_property
     def noise(self) -> float:
-        return 4 * float(np.finfo(self.x.dtype).eps) * self._length
+        return 4 * epsilon(self.x.dtype) * self._length
 
     @cached_property
     def tie(self) -> float:

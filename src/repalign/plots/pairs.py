@@ -67,7 +67,8 @@ def chosen(
 ) -> pd.DataFrame:
     """One row a pair of runs and measure, with `points` and the mean of both directions of a measure that has two.
 
-    Of the last step that both settings have, or of step 0. Measures of outputs have a side of their own, `output`.
+    Of their p-values it is the larger. Of the last step that both settings have, or of step 0. Measures of outputs have
+    a side of their own, `output`.
     """
     rows = pairs[pairs["setting_a"].isin(settings) & pairs["setting_b"].isin(settings)]
     rows = rows[rows["measure"].isin(measures)]
@@ -78,7 +79,7 @@ def chosen(
     groups = rows.groupby([*RUNS, "measure"], sort=False)
     # A mean with one direction missing would be of something else.
     table = groups[NUMBERS].agg(mean_of_all)
-    return table.assign(points=groups["points"].max()).reset_index()
+    return table.assign(points=groups["points"].max(), p_value=groups["p_value"].max()).reset_index()
 
 
 def mean_of_all(values: pd.Series) -> float:
@@ -151,8 +152,20 @@ def styles(settings: Sequence[str], names: Mapping[str, str]) -> dict[str, Style
     return found
 
 
+def by_shuffling(rows: pd.DataFrame) -> bool:
+    """Whether chance is by shuffled points, as p-values are; False where scores have none."""
+    scored = rows[rows["score"].notna()]
+    return scored.empty or bool(scored["p_value"].notna().any())
+
+
+def chance_from(rows: pd.DataFrame) -> str:
+    """What chance is, for a caption."""
+    shuffled = "the mean score with the points of one run in random order"
+    return shuffled if by_shuffling(rows) else "from theory, where there is one"
+
+
 def counts(rows: pd.DataFrame, runs: Sequence[Run], lost: set[Run], measures: Sequence[str]) -> dict[str, Any]:
-    """Numbers for the caption: runs, diverged runs, pairs, pairs without every score, probe points, measures."""
+    """For the caption: runs, diverged runs, pairs, pairs without every score, probe points, measures, chance."""
     lacking = int(rows[rows["score"].isna()].groupby(RUNS).ngroups)
     points = rows["points"].dropna().astype(int)
     return {
@@ -162,6 +175,7 @@ def counts(rows: pd.DataFrame, runs: Sequence[Run], lost: set[Run], measures: Se
         "without_score": lacking,
         "points": listed(points),
         "measure": ", ".join(plain(measure) for measure in measures),
+        "chance_from": chance_from(rows),
     }
 
 

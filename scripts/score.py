@@ -15,7 +15,7 @@ if "snakemake" in globals():
         paths = snakemake.input
         earlier = stack.enter_context(RunFiles(settings[0], paths.get("earlier", [])))
         own = stack.enter_context(RunFiles(settings[-1], [paths.own]))
-        if earlier.labels is not None and earlier.labels.tolist() != own.labels.tolist():
+        if earlier.probes not in (None, own.probes):
             raise StoreError(f"{earlier.paths[0]} and {paths.own}: their probe points differ")
         factors = {
             representations: stack.enter_context(store.opened(path, "factors"))

@@ -17,6 +17,6 @@ if "snakemake" in globals():
         data = dataset.read(snakemake.input.data, section.get("n_train"))
         label = f"train {snakemake.wildcards.study}/{snakemake.wildcards.setting} {snakemake.wildcards.block}"
         trained = train(section["train"], data, seeds, label)
-        input_dim = data.x_train.shape[1]
+        input_dim, classes = data.x_train.shape[1], data.classes or data.y_train.shape[1]
         files.write_history(snakemake.output.history, trained, snakemake.params.section, seeds)
-        files.write_weights(snakemake.output.weights, trained, snakemake.params.section, seeds, input_dim, data.classes)
+        files.write_weights(snakemake.output.weights, trained, snakemake.params.section, seeds, input_dim, classes)

@@ -90,9 +90,8 @@ def test_many_seeds_equal_each_model_alone(depth, decoder):
             assert torch.equal(weights[name][position], value)
         torch.testing.assert_close((own_f[position], own_g[position]), alone(x[position]))
         torch.testing.assert_close((f[position], g[position]), alone(x[0]))
-        torch.testing.assert_close(
-            ({name: value[position] for name, value in layers.items()}, layers_g[position]), alone.layers(x[0])
-        )
+        own = tuple({name: value[position] for name, value in side.items()} for side in (layers, layers_g))
+        torch.testing.assert_close(own, alone.layers(x[0]))
     assert set(weights) == set(dict(alone.named_parameters()))
 
 

@@ -1,5 +1,6 @@
 """The factor, score and table stages end to end on small planted representation files."""
 
+import hashlib
 import json
 import runpy
 from contextlib import ExitStack, contextmanager
@@ -67,6 +68,7 @@ def write(path, seeds, steps, diverged_at=None, y=LABELS):
     attributes = {"seeds": seeds, "steps": list(steps), "diverged_at": diverged_at or [-1] * len(seeds)}
     with store.create(path, "representations", "{}", **attributes) as file:
         store.put(file, "probes/y", y, "class")
+        store.annotate(file, "probes", hashlib.sha256(y.tobytes()).hexdigest())
         for step, (f, g) in steps.items():
             for layer, values in f.items():
                 store.put(file, f"step-{step:07d}/encoder/{layer}", values, "activation", 1)
@@ -841,7 +843,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         opened(factored(good))
     with h5py.File(good, "a") as file:
         del file["step-0000010/decoder"]
-    with pytest.raises(StoreError, match=r"good\.h5: 'step-0000010/decoder/output' is missing or damaged"):
+    with pytest.raises(StoreError, match=r"good\.h5: 'step-0000010/decoder' is missing or damaged"):
         opened(good)
     with h5py.File(good, "a") as file:  # nothing keeps it open
         del file["step-0000010/encoder"]

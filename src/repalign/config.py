@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from itertools import combinations
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -120,7 +120,19 @@ class Download(Section):
 # --- data sets ------------------------------------------------------------------------------------------------------
 
 
-class AngularClasses(Section):
+class LabelledDataset(Section):
+    """A data set whose y are labels."""
+
+    paired: ClassVar[bool] = False
+
+
+class PairedDataset(Section):
+    """A data set whose y are inputs of their own, such as another part of the same image."""
+
+    paired: ClassVar[bool] = True
+
+
+class AngularClasses(LabelledDataset):
     """Points of a 2-D Gaussian, classes by angle (Roeder et al. 2021, Figure 2)."""
 
     kind: Literal["angular_classes"]
@@ -136,7 +148,7 @@ class AngularClasses(Section):
         return {}
 
 
-class Digits(Section):
+class Digits(LabelledDataset):
     """The 1,797 real handwritten digits of 8 x 8 pixels that ship with scikit-learn."""
 
     kind: Literal["digits"]
@@ -152,7 +164,7 @@ class Digits(Section):
         return {}
 
 
-class Mnist(Section):
+class Mnist(LabelledDataset):
     """The MNIST handwritten digits, from the four official idx files (names of entries of `download.files`)."""
 
     kind: Literal["mnist"]
@@ -206,17 +218,29 @@ class Mlp(Section):
     width: Count = 64
     activation: Literal["leaky_relu", "relu", "tanh", "silu", "elu", "identity"] = "leaky_relu"
 
+    def layers(self) -> list[str]:
+        return [f"hidden_{layer}" for layer in range(1, self.depth + 1)] + ["output"]
+
 
 class LabelTable(Section):
     """A lookup table: one free vector a label."""
 
     kind: Literal["label_table"]
 
+    def layers(self) -> list[str]:
+        return ["output"]
+
 
 class LabelMlp(Mlp):
     """A multi-layer perceptron of the one-hot label."""
 
     kind: Literal["label_mlp"]  # type: ignore[assignment]
+
+
+class InputMlp(Mlp):
+    """A multi-layer perceptron of y, where y is an input."""
+
+    kind: Literal["mlp"]
 
 
 class Optimiser(Section):
@@ -233,7 +257,10 @@ class Train(Section):
 
     output_dim: Annotated[int, Strict(), Field(ge=1, description="M, the dimension of f and g")] = 2
     encoder: Mlp = Mlp()
-    decoder: Annotated[LabelTable | LabelMlp, Field(discriminator="kind")] = LabelMlp(kind="label_mlp")
+    decoder: Annotated[
+        LabelTable | LabelMlp | InputMlp,
+        Field(discriminator="kind", description="of labels, or, where y is an input, mlp"),
+    ] = LabelMlp(kind="label_mlp")
     candidates: Annotated[int, Strict(), Field(ge=2, description="size of S; null: all labels")] | None = None
     optimiser: Optimiser = Optimiser()
     batch_size: Count = 256
@@ -248,12 +275,13 @@ class Train(Section):
 
 
 class Represent(Section):
-    """Which representations are written: layers of f, steps (null: all saved) and test points (null: all).
+    """Which representations are written: layers of f and g, steps (null: all saved) and test points (null: all).
 
     Without step 0 there is no null of untrained pairs.
     """
 
     layers: Annotated[list[str], Field(min_length=1)] = ["output"]
+    decoder_layers: Annotated[list[str], Field(min_length=1)] = ["output"]
     steps: Annotated[list[Annotated[int, Strict(), Field(ge=0)]], Field(min_length=1)] | None = None
     probes: Count | None = None
     device: Device = "auto"
@@ -556,7 +584,28 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
     if setting.data.n_train is not None and most is not None and setting.data.n_train > most:
         problems.append(f"data.n_train: {setting.data.n_train} points of a data set of {most}")
     train, represent = setting.train, setting.represent
-    labels, dim = dataset.classes, train.output_dim
+    if dataset.paired:
+        problems += _paired_problems(setting)
+    else:
+        problems += _label_problems(setting, dataset.classes)
+    if max(train.saved_steps()) > train.steps:
+        problems.append(f"train.checkpoints: step {max(train.saved_steps())} is after the last, {train.steps}")
+    for step in represent.steps or []:
+        if step not in train.saved_steps():
+            problems.append(f"represent.steps: step {step} is not saved; saved: {train.saved_steps()}")
+    for key, network in (("layers", train.encoder), ("decoder_layers", train.decoder)):
+        layers = network.layers()
+        for layer in getattr(represent, key):
+            if layer not in layers:
+                problems.append(f"represent.{key}: no layer '{layer}'; layers: {', '.join(layers)}")
+    return problems
+
+
+def _label_problems(setting: Setting, labels: int) -> list[str]:
+    """Where y is a label."""
+    problems, train, dim = [], setting.train, setting.train.output_dim
+    if train.decoder.kind == "mlp":
+        problems.append("train.decoder.kind: mlp takes inputs, but y are labels; use label_table or label_mlp")
     if dim > labels - 1 and "decoder_r2" in setting.score.measures:
         problems.append(
             f"train.output_dim: M = {dim} is more than K - 1 = {labels - 1}, so the diversity condition of the theorem "
@@ -564,15 +613,19 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
         )
     if train.candidates is not None and train.candidates > labels:
         problems.append(f"train.candidates: {train.candidates} of {labels} labels")
-    if max(train.saved_steps()) > train.steps:
-        problems.append(f"train.checkpoints: step {max(train.saved_steps())} is after the last, {train.steps}")
-    for step in represent.steps or []:
-        if step not in train.saved_steps():
-            problems.append(f"represent.steps: step {step} is not saved; saved: {train.saved_steps()}")
-    layers = [f"hidden_{layer}" for layer in range(1, train.encoder.depth + 1)] + ["output"]
-    for layer in represent.layers:
-        if layer not in layers:
-            problems.append(f"represent.layers: no layer '{layer}'; layers: {', '.join(layers)}")
+    return problems
+
+
+def _paired_problems(setting: Setting) -> list[str]:
+    """Where y is an input of its own, and S the y of the batch."""
+    problems = []
+    if setting.train.decoder.kind != "mlp":
+        problems.append(f"train.decoder.kind: {setting.train.decoder.kind} takes labels, but y are inputs; use mlp")
+    if setting.train.candidates is not None:
+        problems.append("train.candidates: S holds the y of the batch; leave it out and set train.batch_size")
+    outputs = [measure for measure in OF_OUTPUTS if measure in setting.score.measures]
+    if outputs:
+        problems.append(f"score.measures: {', '.join(outputs)} need a set of labels, but y are inputs; leave them out")
     return problems
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from repalign import store
+from repalign.datasets.dataset import candidate_sets
 from repalign.errors import MeasureError
 from repalign.measures.cross import folds_of
 from repalign.measures.factor import Factor, factorise, placed
@@ -19,6 +20,7 @@ from repalign.runs import Run
 from repalign.theory import identifiability
 
 logger = logging.getLogger(__name__)
+ROWS = 1024  # points whose probabilities of all labels are in memory at once
 FEWEST = 4  # points (for g, labels) that a factor needs
 
 
@@ -35,7 +37,7 @@ def write_factors(path: str | Path, runs: Sequence[Run], section: Mapping[str, A
             for name, rows in {} if run.diverged else run.representations.items():
                 if rows.shape[0] < FEWEST:  # its pairs say so
                     continue
-                fold = folds_of(rows.shape[0], section["folds"], section["seed"])
+                fold = folds_of(rows.shape[0], section["folds"], section["seed"], run.groups_of(name[0]))
                 try:
                     factor = factorise(rows, fold, place)
                 except MeasureError as error:
@@ -59,18 +61,22 @@ def read_factor(file: h5py.File, run: Run, name: str) -> Factor:
     return Factor(points=int(attributes["points"]), double=bool(attributes["double"]), **arrays)
 
 
-def run_table(runs: Sequence[Run], labels: NDArray[np.int64]) -> pd.DataFrame:
-    """One row a run and step: loss and accuracy on the probe points, and both diversity conditions."""
+def run_table(runs: Sequence[Run], labels: NDArray[np.int64] | None) -> pd.DataFrame:
+    """One row a run and step: loss and accuracy on the probe points, and both diversity conditions.
+
+    labels: of the probe points; None where y is an input. S then holds the y of `candidates` consecutive probe points,
+    and the condition for g, which needs the normaliser of one S, is checked on the first S.
+    """
     rows = []
     for run in runs:
         row: dict[str, Any] = {"setting": run.setting, "seed": run.seed, "step": run.step, "diverged": run.diverged}
-        if not run.diverged and "output" in run.encoder:
-            log_p = identifiability.log_probabilities(run.f, run.g)
-            row["test_loss"] = -float(np.mean(log_p[np.arange(len(labels)), labels]))
-            row["test_accuracy"] = float(np.mean(log_p.argmax(axis=1) == labels))
+        if not run.diverged and "output" in run.encoder and "output" in run.decoder:
+            log_p, correct = _predictions(run, labels)
+            row["test_loss"], row["test_accuracy"] = -float(log_p.mean()), float(correct.mean())
+            first = slice(run.candidates or None)
             for side, found in (
                 ("f", identifiability.encoder_diversity(run.g)),
-                ("g", identifiability.decoder_diversity(run.f, run.g)),
+                ("g", identifiability.decoder_diversity(run.f[first], run.g[first])),
             ):
                 row[f"diversity_{side}"] = found.holds
                 row[f"diversity_{side}_rank"] = found.rank
@@ -87,3 +93,20 @@ def run_table(runs: Sequence[Run], labels: NDArray[np.int64]) -> pd.DataFrame:
                     )
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _predictions(run: Run, labels: NDArray[np.int64] | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """log p of the true y (nats) of every probe point, and whether it is the most probable."""
+    log_p, correct = [], []
+    points = len(run.f)
+    parts = (
+        candidate_sets(points, run.candidates)
+        if labels is None
+        else [(start, min(start + ROWS, points)) for start in range(0, points, ROWS)]
+    )
+    for start, stop in parts:
+        own = np.arange(stop - start) if labels is None else labels[start:stop]
+        found = identifiability.log_probabilities(run.f[start:stop], run.g[start:stop] if labels is None else run.g)
+        log_p.append(found[np.arange(len(own)), own])
+        correct.append(found.argmax(axis=1) == own)
+    return np.concatenate(log_p), np.concatenate(correct)

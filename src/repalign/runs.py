@@ -28,15 +28,22 @@ class Stored:
 
 @dataclass(frozen=True)
 class Run:
-    """One seed at one step: f of the probe points by layer (points x units), g of all labels (labels x M)."""
+    """One seed at one step: f of the probe points by layer (points x units), and g of all labels or of the probe points
+    by layer (labels or points x units).
+
+    paired: whether g is of the probe points; candidates: how many of them S then holds, else 0. groups: a number a
+    probe point; those with the same one depend on each other.
+    """
 
     setting: str
     seed: int
     step: int
     diverged: bool
     encoder: Mapping[str, Stored]
-    decoder: Stored
+    decoder: Mapping[str, Stored]
     path: str
+    candidates: int = 0
+    groups: NDArray[np.int64] | None = None
 
     @property
     def name(self) -> str:
@@ -50,12 +57,24 @@ class Run:
     @cached_property
     def g(self) -> NDArray[np.floating]:
         """g, in memory."""
-        return self.decoder[:]
+        return self.decoder["output"][:]
+
+    @property
+    def paired(self) -> bool:
+        return self.candidates > 0
 
     @property
     def representations(self) -> dict[str, Stored]:
-        """f by layer and g, by the names of their factors."""
-        return {f"f/{layer}": rows for layer, rows in self.encoder.items()} | {"g/output": self.decoder}
+        """f and g by layer, by the names of their factors."""
+        return {
+            f"{side}/{layer}": rows
+            for side, layers in (("f", self.encoder), ("g", self.decoder))
+            for layer, rows in layers.items()
+        }
+
+    def groups_of(self, side: str) -> NDArray[np.int64] | None:
+        """The groups of the rows of f or g; labels have none."""
+        return self.groups if side == "f" or self.paired else None
 
 
 class RunFiles:
@@ -68,15 +87,18 @@ class RunFiles:
     def __enter__(self) -> "RunFiles":
         self.runs: list[Run] = []
         self.labels: NDArray[np.int64] | None = None
+        self.probes: str | None = None
         try:
             for path in self.paths:
                 context = store.opened(path, "representations")
                 file = context.__enter__()
                 self._opened.append(context)
-                own = store.read(file, "probes/y")
-                if self.labels is not None and not np.array_equal(self.labels, own):
+                own = store.text(file, "probes")
+                if self.probes not in (None, own):
                     raise StoreError(f"{path}: other probe points than the files beside it")
-                self.labels = own
+                self.probes = own
+                if not file.attrs.get("candidates", 0):
+                    self.labels = store.read(file, "probes/y")
                 self.runs += _runs_of(file, self.setting, str(path))
         except BaseException:
             self.__exit__(None, None, None)
@@ -91,15 +113,26 @@ class RunFiles:
 def _runs_of(file: h5py.File, setting: str, path: str) -> Iterator[Run]:
     for position, seed in enumerate(file.attrs["seeds"]):
         diverged_at = int(file.attrs["diverged_at"][position])
+        candidates = int(file.attrs.get("candidates", 0))
+        grouped = "probes" in store.names(file, "/") and "group" in store.names(file, "probes")
+        groups = store.read(file, "probes/group") if grouped else None
         for step in file.attrs["steps"]:
             group = f"step-{step:07d}"
-            layers = store.names(file, f"{group}/encoder")
+            encoder, decoder = (
+                {
+                    layer: Stored(file, f"{group}/{part}/{layer}", position)
+                    for layer in store.names(file, f"{group}/{part}")
+                }
+                for part in ("encoder", "decoder")
+            )
             yield Run(
                 setting,
                 int(seed),
                 int(step),
                 0 <= diverged_at <= step,
-                {layer: Stored(file, f"{group}/encoder/{layer}", position) for layer in layers},
-                Stored(file, f"{group}/decoder/output", position),
+                encoder,
+                decoder,
                 path,
+                candidates,
+                groups,
             )

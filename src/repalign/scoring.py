@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from repalign import store
@@ -52,7 +53,12 @@ class Part:
     def rows(self, number: int) -> Stored:
         """The representation of a member."""
         run, layer = self.members[number]
-        return run.decoder if self.side == "g" else run.encoder[layer]
+        return (run.decoder if self.side == "g" else run.encoder)[layer]
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Which rows depend on each other, the same in all members."""
+        return self.members[0][0].groups_of(self.side)
 
 
 def score_pairs(
@@ -94,18 +100,21 @@ def _parts(runs: Sequence[Run], pairs: Sequence[tuple[int, int]], section: Mappi
     chosen = section["measures"]
     linear = [name for name in chosen if MEASURES[name].family == "linear"]
     others = [name for name in chosen if name not in (*linear, *OF_DECODERS, *OF_OUTPUTS)]
-    members = [(run, layer) for run in runs for layer in run.encoder]
-    number = {(id(run), layer): position for position, (run, layer) in enumerate(members)}
-    of_layers = [
-        (number[id(runs[a]), layer_a], number[id(runs[b]), layer_b])
-        for a, b in pairs
-        for layer_a, layer_b in product(runs[a].encoder, runs[b].encoder)
-        if section["layers"] == "all" or layer_a == layer_b
-    ]
-    yield Part("f", members, of_layers, [*linear, *others])
+    for side, layers_of, measures in (
+        ("f", [run.encoder for run in runs], [*linear, *others]),
+        ("g", [run.decoder for run in runs], linear),
+    ):
+        members = [(run, layer) for run, layers in zip(runs, layers_of, strict=True) for layer in layers]
+        number = {(id(run), layer): position for position, (run, layer) in enumerate(members)}
+        of_layers = [
+            (number[id(runs[a]), layer_a], number[id(runs[b]), layer_b])
+            for a, b in pairs
+            for layer_a, layer_b in product(layers_of[a], layers_of[b])
+            if section["layers"] == "all" or layer_a == layer_b
+        ]
+        yield Part(side, members, of_layers, measures)
     outputs = [(run, "output") for run in runs]
-    yield Part("g", outputs, pairs, linear)
-    if all("output" in run.encoder for run in runs):
+    if all("output" in run.encoder and "output" in run.decoder for run in runs):
         yield Part("f", outputs, pairs, [name for name in chosen if name in OF_DECODERS])
         yield Part("output", outputs, pairs, [name for name in chosen if name in OF_OUTPUTS])
 
@@ -117,7 +126,7 @@ def _score_part(
     rows: list[dict[str, Any]],
     spectra: list[Spectrum],
 ) -> None:
-    if not part.measures:
+    if not part.measures or not part.pairs:
         return
     problems = {pair: _problem(part, pair) for pair in part.pairs}
     alive = [pair for pair in part.pairs if not problems[pair]]
@@ -131,7 +140,8 @@ def _score_part(
             everyone,
             part.measures,
             settings_of(section),
-            fold=folds_of(n, section["folds"], section["seed"]),
+            fold=folds_of(n, section["folds"], section["seed"], part.groups),
+            groups=part.groups,
             options=Options(section.get("svcca_components"), section["svcca_variance"], section["penalty"]),
             place=placed(section["device"]),
             spectra=part.side == "f" and part.factored,
@@ -169,7 +179,8 @@ def _problem(part: Part, pair: tuple[int, int]) -> str:
         return f"diverged: seed {', '.join(diverged)}"
     points = part.rows(pair[0]).shape[0]
     if part.factored and points < FEWEST:
-        return f"{points} {'labels' if part.side == 'g' else 'points'}: alignment needs at least {FEWEST}"
+        labels = part.side == "g" and not part.members[pair[0]][0].paired
+        return f"{points} {'labels' if labels else 'points'}: alignment needs at least {FEWEST}"
     return ""
 
 

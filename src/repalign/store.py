@@ -52,7 +52,7 @@ def create(path: str | Path, kind: str, section: str | Mapping[str, Any], **attr
     with replacing(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
         text = section if isinstance(section, str) else json.dumps(section, sort_keys=True)
         for name, value in {"kind": kind, "version": __version__, "section": text, **attributes}.items():
-            _annotate(file, name, value)
+            annotate(file, name, value)
         yield file
 
 
@@ -70,11 +70,12 @@ def dataset(
     made = file.create_dataset(
         name, shape, dtype, chunks=None if empty else chunks, fletcher32=not empty, track_times=False
     )
-    _annotate(made, "units", units)
+    annotate(made, "units", units)
     return made
 
 
-def _annotate(place: h5py.Group | h5py.Dataset, name: str, value: Any) -> None:
+def annotate(place: h5py.Group | h5py.Dataset, name: str, value: Any) -> None:
+    """An attribute; texts lie in the header, under its checksum."""
     if isinstance(value, str):
         encoded = value.encode()
         place.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(len(encoded), 1)))
@@ -135,9 +136,20 @@ def put_table(file: h5py.File, name: str, table: pd.DataFrame) -> None:
     file.create_group(name).attrs["columns"] = _encoded(table.columns)
     for column in table.columns:
         values = table[column].to_numpy()
-        if values.dtype.kind not in "biuf":
-            values = _encoded(table[column])
-        put(file, f"{name}/{column}", values, "column of a table")
+        if values.dtype.kind in "biuf":
+            put(file, f"{name}/{column}", values, "column of a table")
+        else:
+            put_texts(file, f"{name}/{column}", table[column], "column of a table")
+
+
+def put_texts(file: h5py.File, name: str, texts: Iterable[Any], units: str) -> None:
+    """Texts as an array of UTF-8 of one length."""
+    put(file, name, _encoded(texts), units)
+
+
+def read_texts(file: h5py.File, name: str) -> list[str]:
+    """Texts written by `put_texts`."""
+    return [value.decode() for value in read(file, name)]
 
 
 def _encoded(texts: Iterable[Any]) -> NDArray[np.bytes_]:

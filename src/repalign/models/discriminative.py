@@ -15,24 +15,27 @@ Weights = dict[str, Tensor]
 
 
 class DiscriminativeModel(nn.Module):
-    """An encoder f of inputs and a decoder g of labels with the same output dimension M."""
+    """An encoder f of inputs and a decoder g, of labels or of inputs of its own, with the same output dimension M."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """f(x) (points x M) and g of all labels (classes x M)."""
-        return self.encoder(x), self.decoder()
+    def forward(self, x: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
+        """f(x) (points x M) and g of all labels (classes x M), or of y where y is an input (points x M)."""
+        return self.encoder(x), self.decoder(*y)
 
-    def layers(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Every layer of f, and g."""
-        return self.encoder.layers(x), self.decoder()  # type: ignore[operator]
+    def layers(self, x: Tensor, *y: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Every layer of f and of g; both have the layer `output`."""
+        return self.encoder.layers(x), self.decoder.layers(*y)  # type: ignore[operator]
 
 
 def build(section: Mapping[str, Any], input_dim: int, classes: int) -> DiscriminativeModel:
-    """The model of a `train` section, initialised from torch's global generator."""
+    """The model of a `train` section, initialised from torch's global generator.
+
+    classes: of the labels, or the features of y where the decoder takes y as an input.
+    """
     encoder, decoder = (import_module(f"repalign.models.{section[part]['kind']}") for part in ("encoder", "decoder"))
     dim = section["output_dim"]
     return DiscriminativeModel(
@@ -61,24 +64,28 @@ class ManySeeds:
         weights, _ = stack_module_state([self._initialised(seed) for seed in seeds])
         return {name: value.detach().to(self.device) for name, value in weights.items()}
 
-    def outputs(self, weights: Weights, x: Tensor, *, own_inputs: bool) -> tuple[Tensor, Tensor]:
-        """f (seeds x points x M) and g (seeds x classes x M).
+    def outputs(self, weights: Weights, *inputs: Tensor, own_inputs: bool) -> tuple[Tensor, Tensor]:
+        """f (seeds x points x M) and g (seeds x classes x M, or x points x M where y is an input).
 
-        x is seeds x points x features with `own_inputs`, otherwise points x features, the same for all seeds.
+        inputs: x, and y where it is an input; seeds x points x features with `own_inputs`, otherwise points x features,
+        the same for all seeds.
         """
 
-        def one(weights: Weights, x: Tensor) -> Any:
-            return functional_call(self.skeleton, weights, (x,))
+        def one(weights: Weights, *inputs: Tensor) -> Any:
+            return functional_call(self.skeleton, weights, inputs)
 
-        f, g = vmap(one, in_dims=(0, 0 if own_inputs else None))(weights, x)
+        f, g = vmap(one, in_dims=(0, *(0 if own_inputs else None for _ in inputs)))(weights, *inputs)
         return f, g
 
-    def layers(self, weights: Weights, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Every layer of f (seeds x points x units) and g (seeds x classes x M) for x (points x features)."""
+    def layers(self, weights: Weights, *inputs: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Every layer of f (seeds x points x units) and of g (seeds x classes or points x units) by name.
+
+        inputs: x (points x features), and y where it is an input.
+        """
         skeleton = _Layers(self.skeleton)
 
         def one(weights: Weights) -> Any:
-            return functional_call(skeleton, {f"model.{name}": value for name, value in weights.items()}, (x,))
+            return functional_call(skeleton, {f"model.{name}": value for name, value in weights.items()}, inputs)
 
         found, g = vmap(one)(weights)
         return found, g
@@ -91,5 +98,5 @@ class _Layers(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        return self.model.layers(x)
+    def forward(self, *inputs: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return self.model.layers(*inputs)

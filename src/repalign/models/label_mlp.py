@@ -19,10 +19,13 @@ class LabelMlp(nn.Module):
         self.network = network
         self.register_buffer("one_hot", torch.eye(classes), persistent=False)
 
+    def layers(self) -> dict[str, Tensor]:
+        """Every layer of g for all labels (classes x units) by name."""
+        return self.network.layers(self.one_hot)
+
     def forward(self) -> Tensor:
         """g of all labels (classes x output_dim)."""
-        output: Tensor = self.network(self.one_hot)
-        return output
+        return self.layers()["output"]
 
 
 def build(section: Mapping[str, Any], classes: int, output_dim: int) -> LabelMlp:

@@ -15,6 +15,10 @@ class LabelTable(nn.Module):
         bound = output_dim**-0.5
         self.vectors = nn.Parameter(torch.empty(classes, output_dim).uniform_(-bound, bound))
 
+    def layers(self) -> dict[str, Tensor]:
+        """The one layer of g, by name."""
+        return {"output": self.vectors}
+
     def forward(self) -> Tensor:
         """g of all labels (classes x output_dim)."""
         return self.vectors

@@ -43,5 +43,5 @@ class Mlp(nn.Module):
 
 
 def build(section: Mapping[str, Any], input_dim: int, output_dim: int) -> Mlp:
-    """The encoder f of a `kind: mlp` section."""
+    """The encoder f, or the decoder g of inputs, of a `kind: mlp` section."""
     return Mlp(input_dim, output_dim, section["depth"], section["width"], section["activation"])

@@ -18,6 +18,16 @@ def discriminative_loss(f: Tensor, g: Tensor, y: Tensor, candidates: Tensor | No
     return losses.view(y.shape).mean(dim=1)
 
 
+def contrastive_loss(f: Tensor, g: Tensor) -> Tensor:
+    """InfoNCE: `discriminative_loss` where y is an input and S holds the y of all points of the batch.
+
+    f, g: seeds x points x M, row i of g belongs to row i of f. Returns one loss a seed. van den Oord et al. (2018), eq.
+    4, with the score exp(f(x).g(y)) of eq. 1 of Roeder et al. (2021).
+    """
+    own = torch.arange(f.shape[1], device=f.device).expand(f.shape[:2])
+    return discriminative_loss(f, g, own)
+
+
 def sample_candidates(y: Tensor, classes: int, size: int, generator: torch.Generator) -> Tensor:
     """For each of y's labels a set S of `size` labels: the true one and others drawn without replacement.
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from repalign.datasets.dataset import Dataset
+from repalign.datasets.dataset import Dataset, candidate_sets
 from repalign.models.discriminative import ManySeeds, Weights
-from repalign.training.losses import discriminative_loss, sample_candidates
+from repalign.training.losses import contrastive_loss, discriminative_loss, sample_candidates
 
 logger = logging.getLogger(__name__)
 EVALUATION_ROWS = 4096
@@ -43,10 +43,12 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
     """Trains one model a seed (Roeder et al. 2021, eq. 1) and records it.
 
     `section` is a complete `train` section. A seed's initial weights, batches and candidate sets depend on that seed
-    alone. The history holds the loss on the last batch and the loss and accuracy over all labels on the test points.
+    alone. Where y is an input, S holds the y of the batch (InfoNCE). The history holds the loss on the last batch, and
+    on the test points loss and accuracy over all labels or, where y is an input, over the y of `batch_size` test points
+    in order.
     """
     device = chosen_device(section["device"])
-    models = ManySeeds(section, data.x_train.shape[1], data.classes, device)
+    models = ManySeeds(section, data.x_train.shape[1], data.classes or data.y_train.shape[1], device)
     weights = {name: value.requires_grad_() for name, value in models.initial_weights(seeds).items()}
     optimiser = _optimiser(section["optimiser"], weights)
     x_train, y_train = torch.from_numpy(data.x_train).to(device), torch.from_numpy(data.y_train).to(device)
@@ -74,10 +76,12 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
                 for own, rng in zip(y, candidate_rngs, strict=True)
             ]
             candidates = torch.stack(drawn).to(device)
-        f, g = models.outputs(weights, x_train[index], own_inputs=True)
-        losses = discriminative_loss(f, g, y, candidates)
+        inputs = (x_train[index], y) if data.paired else (x_train[index],)
+        f, g = models.outputs(weights, *inputs, own_inputs=True)
+        losses = contrastive_loss(f, g) if data.paired else discriminative_loss(f, g, y, candidates)
         if step in recorded:
-            test_loss, test_accuracy = _evaluate(models, weights, x_test, y_test)
+            candidate_rows = section["batch_size"] if data.paired else None
+            test_loss, test_accuracy = _evaluate(models, weights, x_test, y_test, candidate_rows)
             record = {"train_loss": losses.detach().double().cpu().numpy()}
             record |= {"test_loss": test_loss, "test_accuracy": test_accuracy}
             for name, values in record.items():
@@ -116,17 +120,22 @@ def _batches(seeds: Sequence[int], n: int, size: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def _evaluate(
-    models: ManySeeds, weights: Weights, x: Tensor, y: Tensor
+    models: ManySeeds, weights: Weights, x: Tensor, y: Tensor, candidates: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Loss over all labels and accuracy on these points, for each seed."""
+    """Loss and accuracy on these points, for each seed: over all labels, or over the y of `candidates` points."""
     loss = correct = torch.zeros((), dtype=torch.float64, device=x.device)
-    for start in range(0, len(x), EVALUATION_ROWS):
-        part = y[start : start + EVALUATION_ROWS]
-        f, g = models.outputs(weights, x[start : start + EVALUATION_ROWS], own_inputs=False)
-        labels = part.expand(f.shape[0], -1)
+    edges = range(0, len(x), EVALUATION_ROWS)
+    parts = candidate_sets(len(x), candidates) if candidates else [(start, start + EVALUATION_ROWS) for start in edges]
+    points = 0
+    for start, stop in parts:
+        part = y[start:stop]
+        inputs = (x[start:stop], part) if candidates else (x[start:stop],)
+        f, g = models.outputs(weights, *inputs, own_inputs=False)
+        labels = (torch.arange(len(part), device=x.device) if candidates else part).expand(f.shape[0], -1)
         loss = loss + discriminative_loss(f, g, labels).double() * len(part)
         correct = correct + ((f @ g.mT).argmax(dim=2) == labels).double().sum(dim=1)
-    return (loss / len(x)).cpu().numpy(), (correct / len(x)).cpu().numpy()
+        points += len(part)
+    return (loss / points).cpu().numpy(), (correct / points).cpu().numpy()
 
 
 @torch.no_grad()

@@ -11,5 +11,9 @@ if "snakemake" in globals():
     with job(snakemake.log[0]):
         section = json.loads(snakemake.params.section)
         kind = import_module(f"repalign.datasets.{section['kind']}")
-        files = {role: Path(path) for role, path in snakemake.input.items()}
-        dataset.write(snakemake.output[0], kind.make(section, files), snakemake.params.section)
+        files = {
+            role: Path(given) if isinstance(given, str) else [Path(path) for path in given]
+            for role, given in snakemake.input.items()
+        }
+        write = getattr(kind, "write", dataset.write)  # sentences have a form of their own
+        write(snakemake.output[0], kind.make(section, files), snakemake.params.section)

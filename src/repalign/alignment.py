@@ -21,7 +21,7 @@ from repalign.measures.catalogue import MEASURES, Measure, page
 from repalign.measures.cross import BUDGET, Crosses, Pairs, folds_of, shuffled_orders
 from repalign.measures.evidence import COLUMNS, NO_EVIDENCE, Evidence, corrected, judged, resampling_weights
 from repalign.measures.factor import Factor, Place, Rows, blocks, factorise, numpy, placed
-from repalign.measures.linear import BY_FOLD, LinearPair, Options, Side
+from repalign.measures.linear import BY_FOLD, LinearPair, Options, Side, truncated_rho
 from repalign.measures.points import PointPair, PointView
 from repalign.theory.agreement import ModelPair, ModelView
 
@@ -171,7 +171,7 @@ def align(
     for measure in chosen:
         rows_ = table["measure"] == measure
         table.loc[rows_, "p_corrected"] = corrected(table.loc[rows_, "p_value"].to_numpy())
-    named = {(names[a], names[b]): spectrum for (a, b), spectrum in spectra.items()}
+    named = {(names[a], names[b]): spectrum for (a, b, of), spectrum in spectra.items() if of == "mean_cca"}
     return Alignment(table, named, {one.name: one.factor for one in everyone if one.factor is not None}, settings)
 
 
@@ -194,10 +194,12 @@ def known(measures: Iterable[str]) -> list[str]:
     """The names, once each. Raises MeasureError for one that is none."""
     chosen = [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
     for name in chosen:
-        if name not in MEASURES:
+        try:
+            _ = MEASURES[name]
+        except KeyError:
             near = get_close_matches(name, MEASURES, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"measures: {', '.join(MEASURES)}"
-            raise MeasureError(f"no measure '{name}'; {hint}")
+            raise MeasureError(f"no measure '{name}'; {hint}") from None
     return chosen
 
 
@@ -244,10 +246,13 @@ class Engine:
         }
         self.weights = resampling_weights(settings)
 
-    def run(self, pairs: Pairs) -> tuple[list[dict[str, Any]], dict[tuple[int, int], Spectrum]]:
-        """Rows of every pair, measure and direction (a, b are numbers), and the canonical correlations."""
+    def run(self, pairs: Pairs) -> tuple[list[dict[str, Any]], dict[tuple[int, int, str], Spectrum]]:
+        """Rows of every pair, measure and direction (a, b are numbers), and the canonical correlations.
+
+        Those of all directions are under `mean_cca`, those of k leading directions under `svcca@k`, `svcca_zscored@k`.
+        """
         self._found: dict[tuple[int, int], dict[tuple[str, str], _Scores]] = {pair: {} for pair in pairs}
-        self._rho: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
+        self._rho: dict[tuple[int, int, str], list[NDArray[np.float64]]] = {}
         members = sorted({number for pair in pairs for number in pair})
         if self.of_family["linear"]:
             self._linear(pairs, members)
@@ -260,7 +265,7 @@ class Engine:
             views = {k: ModelView(_rows(one.rows, every), one.decoder, self.fold) for k, one in named.items()}
             self._views("model", pairs, {pair: ModelPair(views[pair[0]], views[pair[1]]) for pair in pairs}, every)
         rows = [self._row(pair, *key, scores) for pair in pairs for key, scores in self._found[pair].items()]
-        return rows, {pair: _spectrum(found) for pair, found in self._rho.items()}
+        return rows, {key: _spectrum(found) for key, found in self._rho.items()}
 
     def _row(self, pair: tuple[int, int], name: str, direction: str, scores: "_Scores") -> dict[str, Any]:
         a, b = (self.everyone[number] for number in pair)
@@ -296,7 +301,7 @@ class Engine:
         """Few points for what is fitted, and evidence that could not be had."""
         fitted = (a, b) if measure.symmetric else (b,) if direction == "b_to_a" else (a,)
         rank = max((one.factor.rank for one in fitted if one.factor is not None), default=0)
-        few = measure.name in FITTED and self.n < FEW * rank
+        few = measure.name.partition("@")[0] in FITTED and self.n < FEW * rank
         parts = [f"{self.n} points for rank {rank}: fewer than {FEW} a dimension"] if few else []
         names = {"null": "chance level", "resampled": "interval"}
         return "; ".join([*parts, *(f"no {names[part]}: {why}" for part, why in scores.without.items())])
@@ -326,6 +331,7 @@ class Engine:
     def _linear(self, pairs: Pairs, members: Sequence[int]) -> None:
         measures = self.of_family["linear"]
         names = {measure.name for measure in measures}
+        truncated = sorted(name for name in names if "@" in name)
         sides = {number: Side(self._factor(number), self.place) for number in members}
         detailed = bool(BY_FOLD & names) or self.settings.resamples > 0
         crosses = self._crosses(detailed, detailed)
@@ -337,7 +343,10 @@ class Engine:
             for pair, one in observed.items():
                 self._score(pair, _both_ways(one), measures, "score")
                 if self.spectra and one.defined:
-                    self._rho[pair] = [numpy(one.rho)[None]]
+                    self._rho[*pair, "mean_cca"] = [numpy(one.rho)[None]]
+                    for name in truncated:
+                        if not self._found[pair][name, "both"].problem:
+                            self._rho[*pair, name] = [numpy(truncated_rho(one, name))[None]]
             for weights in _portions(self.weights, max(side.rank for side in sides.values())):
                 new = {number: sides[number].resampled(weights) for pair in portion for number in pair}
                 for (a, b), one in observed.items():
@@ -364,8 +373,11 @@ class Engine:
                     ways = _both_ways(one)
                     self._score((a, b), ways, plain, "null")
                     self._score((a, b), {"a_to_b": ways["a_to_b"]}, fitted, "null")
-                    if (a, b) in self._rho:
-                        self._rho[a, b].append(numpy(one.rho))
+                    if (a, b, "mean_cca") in self._rho:
+                        self._rho[a, b, "mean_cca"].append(numpy(one.rho))
+                    for name in truncated:
+                        if (a, b, name) in self._rho:
+                            self._rho[a, b, name].append(numpy(truncated_rho(one, name)))
 
     def _factor(self, number: int) -> Factor:
         factor = self.everyone[number].factor

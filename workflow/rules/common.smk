@@ -1,5 +1,6 @@
 # The checked configuration, the paths of all results, and what each rule is given.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 os.environ.update(PYTHONPATH=os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from repalign.config import canonical, load
+from repalign.config import HubModel, LanguageStudy, ModelFolder, SmallGpt2, canonical, load
 from repalign.errors import ConfigError
 from repalign.fingerprint import fingerprint
 
@@ -21,6 +22,7 @@ except ConfigError as error:
 
 R = CONFIG.results
 ENVIRONMENT = "../../environment.yml"
+PUBLISHED = os.path.relpath(Path(workflow.basedir) / "workflow" / "reference" / "roeder2021_fig4.csv")
 
 
 wildcard_constraints:
@@ -65,7 +67,8 @@ def setting_data(wildcards):
 def source_files(wildcards):
     if wildcards.dataset not in CONFIG.datasets:
         raise WorkflowError(f"no data set '{wildcards.dataset}' in the configuration")
-    return {role: f"{R}/downloads/{file}" for role, file in CONFIG.datasets[wildcards.dataset].files().items()}
+    dataset = CONFIG.datasets[wildcards.dataset]
+    return {role: f"{R}/downloads/{file}" for role, file in dataset.files().items()} | dataset.local_files()
 
 
 def representation_files(study, name):
@@ -134,6 +137,46 @@ def remote_file(wildcards):
     return CONFIG.download.files[wildcards.file]
 
 
+# --- language models ----------------------------------------------------------------------------------------------
+
+LANGUAGE = [name for name, study in CONFIG.studies.items() if isinstance(study, LanguageStudy)]
+# Studies of language models have rules of their own for the stages train and represent.
+LANGUAGE_STUDIES = "|".join(map(re.escape, LANGUAGE)) or "(?!)"
+OTHER_STUDIES = "|".join(re.escape(name) for name in STUDIES if name not in LANGUAGE) or "(?!)"
+HUB_MODELS = {
+    found.model.folder: found.model
+    for study in LANGUAGE
+    for found in STUDIES[study].settings.values()
+    if isinstance(found.model, HubModel)
+}
+
+
+def hub_model(wildcards):
+    if wildcards.model not in HUB_MODELS:
+        raise WorkflowError(f"no hub model '{wildcards.model}' in the configuration")
+    return HUB_MODELS[wildcards.model]
+
+
+def language_models(wildcards):
+    """The files of a setting's models, by what they are for."""
+    run = f"{R}/runs/{wildcards.study}/{wildcards.setting}/{wildcards.block}"
+    model = setting(wildcards).model
+    if isinstance(model, HubModel):
+        return {"models": f"{R}/models/{model.folder}"}
+    if isinstance(model, ModelFolder):
+        return {"models": model.files()}
+    return {"models": f"{run}/models", "history": f"{run}/history.h5"}
+
+
+def language_runs(wildcards):
+    """Where a setting's models lie: the folder of one, or that of all seeds and steps."""
+    model = setting(wildcards).model
+    if isinstance(model, ModelFolder):
+        return {"folder": model.path, "seeds": seeds(wildcards)}
+    found = {"folder": language_models(wildcards)["models"], "seeds": seeds(wildcards)}
+    return found if isinstance(model, HubModel) else found | {"steps": setting(wildcards).train.saved_steps()}
+
+
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +212,9 @@ def figure_files(figure):
                 for study in figure.studies
             }
         }
+    if figure.plot == "roeder2021_fig4":
+        published = {"published": PUBLISHED} if figure.published else {}
+        return {"tables": study_tables(figure.study, "pairs", "runs", "summary", "spectra")} | published
     if figure.plot == "layers":
         layers = [STUDIES[figure.study].settings[name].represent.layers for name in figure.settings]
         return {"tables": study_tables(figure.study, "pairs", "runs", "summary"), "layers": layers}
@@ -193,9 +239,14 @@ def figure_inputs(figure):
 def study_results(study):
     """Every result of a study, so that one that was deleted is made again."""
     blocks = [(name, block) for name, found in STUDIES[study].settings.items() for block in found.seeds.blocks()]
-    runs = [f"{R}/runs/{study}/{name}/{block}" for name, block in blocks]
+    trained = [
+        f"{R}/runs/{study}/{name}/{block}"
+        for name, block in blocks
+        if study not in LANGUAGE or isinstance(STUDIES[study].settings[name].model, SmallGpt2)
+    ]
+    weights = "models" if study in LANGUAGE else "weights.safetensors"
     return [
-        *(f"{run}/{file}" for run in runs for file in ("weights.safetensors", "history.h5")),
+        *(f"{run}/{file}" for run in trained for file in (weights, "history.h5")),
         *(f"{R}/representations/{study}/{name}/{block}.h5" for name, block in blocks),
         *(
             f"{R}/factors/{study}/{name}/{block}/{file}"

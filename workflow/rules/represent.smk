@@ -8,6 +8,8 @@ rule represent:
         f"{R}/logs/represent/{{study}}/{{setting}}/{{block}}.log",
     benchmark:
         f"{R}/benchmarks/represent/{{study}}/{{setting}}/{{block}}.tsv"
+    wildcard_constraints:
+        study=OTHER_STUDIES,
     conda:
         ENVIRONMENT
     threads: 1

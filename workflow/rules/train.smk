@@ -8,6 +8,8 @@ rule train:
         f"{R}/logs/train/{{study}}/{{setting}}/{{block}}.log",
     benchmark:
         f"{R}/benchmarks/train/{{study}}/{{setting}}/{{block}}.tsv"
+    wildcard_constraints:
+        study=OTHER_STUDIES,
     conda:
         ENVIRONMENT
     threads: 1

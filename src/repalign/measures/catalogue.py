@@ -6,7 +6,7 @@ with resampled points for the interval; a score has the shape of that batch.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 Family = Literal["linear", "points", "model"]
@@ -54,7 +54,24 @@ class Measure:
         return (self.score.__doc__ or "").strip().splitlines()[0]
 
 
-MEASURES: dict[str, Measure] = {}
+class Measures(dict[str, Measure]):
+    """Measures by name. `<name>@<k>` is the measure of that name with k directions kept, made when it is asked for."""
+
+    def __missing__(self, name: str) -> Measure:
+        base, _, directions = name.partition("@")
+        if base not in TRUNCATED or base not in self or not directions.isdecimal() or int(directions) < 1:
+            raise KeyError(name)
+        own, k = self[base], int(directions)
+
+        def score(pair: Any) -> Any:
+            return own.score(pair.keeping(k))
+
+        score.__doc__ = own.score.__doc__
+        return replace(own, name=name, score=score)
+
+
+TRUNCATED = ("svcca", "svcca_zscored")
+MEASURES = Measures()
 Score = TypeVar("Score", bound=Callable[[Any], Any])
 
 

@@ -6,7 +6,8 @@ Y = Z_b S_b V_b' their decompositions without directions of rounding noise (rank
 singular values rho, the canonical correlations.
 """
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -74,6 +75,13 @@ class Side:
         """Sums of squares along the axes, falling: ... x rank."""
         return self.scales**2
 
+    @cached_property
+    def zscored(self) -> tuple[Any, Any]:
+        """The rotation of Z to the left singular vectors of the z-scored representation, and its spectrum."""
+        xp = array_namespace(self.axes)
+        left, scales, _ = xp.linalg.svd(_unit_rows(self).mT, full_matrices=False)
+        return left, scales**2
+
     def resampled(self, weights: NDArray[np.float64]) -> "Side":
         """The factor of the points with these weights (draws x folds): one small eigenproblem a draw."""
         side = Side(self.factor, self.place)
@@ -109,6 +117,12 @@ class LinearPair:
         pair = LinearPair(self.b, self.a, self.sums.mT, self.options, augmented=self.augmented)
         if "rho" in self.__dict__:
             pair.__dict__["rho"] = self.rho
+        return pair
+
+    def keeping(self, k: int) -> "LinearPair":
+        """This pair with k directions of each side for SVCCA."""
+        pair = copy(self)
+        pair.options = replace(self.options, svcca_components=k)
         return pair
 
     def resampled(self, a: Side, b: Side) -> "LinearPair":
@@ -277,16 +291,21 @@ def _kept(spectrum: Any, options: Options) -> Any:
     return xp.astype(before < (options.svcca_variance - 1e-12) * xp.sum(spectrum, axis=-1, keepdims=True), xp.float64)
 
 
-def _truncated(pair: LinearPair, k: Any, a: Any, b: Any) -> Any:
-    """Mean canonical correlation of the directions kept; a, b are the spectra, k the cross-products."""
+def _truncated(pair: LinearPair, k: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    """Canonical correlations of the directions kept, and how many; a, b are the spectra, k the cross-products."""
     xp = pair.xp
     left, right = _kept(a, pair.options), _kept(b, pair.options)
     most = [int(xp.max(xp.sum(side, axis=-1))) for side in (left, right)]
     pair.need_points("canonical correlations", max(most))
     block = (left[..., :, None] * k * right[..., None, :])[..., : most[0], : most[1]]
     rho = xp.clip(singular_values(block), max=1.0)
-    fewer = xp.minimum(xp.sum(left, axis=-1), xp.sum(right, axis=-1))
-    return xp.sum(rho, axis=-1) / fewer
+    return rho, xp.minimum(xp.sum(left, axis=-1), xp.sum(right, axis=-1))
+
+
+def truncated_rho(pair: LinearPair, name: str) -> Any:
+    """Canonical correlations of the directions that `svcca@k` or `svcca_zscored@k` keeps, falling: ... x k."""
+    base, _, directions = name.partition("@")
+    return _OF_SVCCA[base](pair.keeping(int(directions)))[0]
 
 
 SVCCA = CCA | {
@@ -302,6 +321,11 @@ def svcca(pair: LinearPair) -> Any:
     Kept are the fewest directions whose share of the variance, sum of squared singular values, reaches
     `svcca_variance` (.99), or `svcca_components` of them. Raghu et al. (2017).
     """
+    rho, kept = _plain_svcca(pair)
+    return pair.xp.sum(rho, axis=-1) / kept
+
+
+def _plain_svcca(pair: LinearPair) -> tuple[Any, Any]:
     return _truncated(pair, pair.k, pair.a.spectrum, pair.b.spectrum)
 
 
@@ -311,15 +335,16 @@ def svcca_zscored(pair: LinearPair) -> Any:
 
     The variant of Roeder et al. (2021), GPT-2 notebook.
     """
-    (k_a, a), (k_b, b) = _zscored(pair.a), _zscored(pair.b)
+    rho, kept = _zscored_svcca(pair)
+    return pair.xp.sum(rho, axis=-1) / kept
+
+
+def _zscored_svcca(pair: LinearPair) -> tuple[Any, Any]:
+    (k_a, a), (k_b, b) = pair.a.zscored, pair.b.zscored
     return _truncated(pair, k_a.mT @ pair.k @ k_b, a, b)
 
 
-def _zscored(side: Side) -> tuple[Any, Any]:
-    """The rotation of Z to the left singular vectors of the z-scored representation, and its spectrum."""
-    xp = array_namespace(side.axes)
-    left, scales, _ = xp.linalg.svd(_unit_rows(side).mT, full_matrices=False)
-    return left, scales**2
+_OF_SVCCA = {"svcca": _plain_svcca, "svcca_zscored": _zscored_svcca}
 
 
 @measure(

@@ -183,7 +183,84 @@ class Mnist(LabelledDataset):
         }
 
 
-Dataset = Annotated[AngularClasses | Digits | Mnist, Field(discriminator="kind")]
+class Patches(PairedDataset):
+    """x and y are the top and the bottom patch of one image, of the same size, from its middle columns."""
+
+    patch_height: Count = 16
+    patch_width: Count = 32
+
+    def image_side(self) -> int:
+        """Pixels of a side of the square images."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> "Patches":
+        side = self.image_side()
+        if 2 * self.patch_height > side or self.patch_width > side:
+            given = {"height": self.patch_height, "width": self.patch_width, "side": side, "most": side // 2}
+            message = "patches of {height} x {width} pixels in images of {side}: at most {most} x {side}"
+            raise PydanticCustomError("patches", message, given)
+        return self
+
+
+class Cifar10(Patches):
+    """Patches of CIFAR-10, from the official archive of the binary version (name of an entry of `download.files`)."""
+
+    kind: Literal["cifar10"]
+    archive: str = "cifar10/cifar-10-binary.tar.gz"
+
+    def image_side(self) -> int:
+        return 32
+
+    def files(self) -> dict[str, str]:
+        return {"archive": self.archive}
+
+
+class ImageFolder(Patches):
+    """Patches of a user's own pictures: a folder of class folders, or a .tar, .tar.gz, .tar.xz or .zip of it."""
+
+    kind: Literal["image_folder"]
+    path: Annotated[str, Field(min_length=1, description="folder or archive, from where snakemake is called")]
+    image_size: Annotated[int, Strict(), Field(ge=2, description="side of the square that pictures become")] = 32
+    test_share: Annotated[float, Field(gt=0, lt=1, description="where there are no folders train and test")] = 0.2
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    def image_side(self) -> int:
+        return self.image_size
+
+    def files(self) -> dict[str, str]:
+        return {}
+
+
+class Photographs(Patches):
+    """Patches of random windows of the two photographs that ship with scikit-learn."""
+
+    kind: Literal["photographs"]
+    patch_height: Count = 8
+    patch_width: Count = 16
+    window: Annotated[int, Strict(), Field(ge=2, description="side of a window, in pixels")] = 16
+    region: Annotated[int, Strict(), Field(ge=2, le=200, description="side of a region that holds its windows")] = 32
+    n_train: Count = 8_000
+    windows_per_region: Annotated[Count, Field(description="of each region that is kept for tests")] = 16
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    def image_side(self) -> int:
+        return self.window
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> "Photographs":
+        if self.window > self.region:
+            given = {"window": self.window, "region": self.region}
+            raise PydanticCustomError("windows", "windows of {window} pixels in regions of {region}", given)
+        return self
+
+    def files(self) -> dict[str, str]:
+        return {}
+
+
+Dataset = Annotated[
+    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs, Field(discriminator="kind")
+]
 
 
 # --- studies --------------------------------------------------------------------------------------------------------

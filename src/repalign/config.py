@@ -662,7 +662,7 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
         problems.append(f"data.n_train: {setting.data.n_train} points of a data set of {most}")
     train, represent = setting.train, setting.represent
     if dataset.paired:
-        problems += _paired_problems(setting)
+        problems += _paired_problems(setting, most)
     else:
         problems += _label_problems(setting, dataset.classes)
     if max(train.saved_steps()) > train.steps:
@@ -693,9 +693,13 @@ def _label_problems(setting: Setting, labels: int) -> list[str]:
     return problems
 
 
-def _paired_problems(setting: Setting) -> list[str]:
-    """Where y is an input of its own, and S the y of the batch."""
+def _paired_problems(setting: Setting, most: int | None) -> list[str]:
+    """Where y is an input of its own, and S the y of the batch; `most` training points, where that is known."""
     problems = []
+    points = setting.data.n_train or most
+    if points is not None and points < setting.train.batch_size:
+        size = setting.train.batch_size
+        problems.append(f"train.batch_size: S of {size} inputs needs as many training points, not {points}")
     if setting.train.decoder.kind != "mlp":
         problems.append(f"train.decoder.kind: {setting.train.decoder.kind} takes labels, but y are inputs; use mlp")
     if setting.train.candidates is not None:

@@ -11,5 +11,6 @@ if "snakemake" in globals():
     with job(snakemake.log[0]):
         section = json.loads(snakemake.params.section)
         kind = import_module(f"repalign.datasets.{section['kind']}")
-        files = {role: Path(path) for role, path in snakemake.input.items()}
+        # Pictures are a list; their data set finds them by its path.
+        files = {role: Path(path) for role, path in snakemake.input.items() if isinstance(path, str)}
         dataset.write(snakemake.output[0], kind.make(section, files), snakemake.params.section)

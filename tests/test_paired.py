@@ -181,9 +181,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dataset, Any
         folder / "weights.safetensors", trained, json.dumps({"train": section()}), SEEDS, 4, data.y_train.shape[1]
     )
     asked = Represent(layers=["hidden_1", "output"], decoder_layers=["hidden_1", "output"], device="cpu")
-    represent(
-        folder / "r.h5", folder / "weights.safetensors", folder / "data.h5", asked.model_dump(exclude_none=True)
-    )
+    represent(folder / "r.h5", folder / "weights.safetensors", folder / "data.h5", asked.model_dump(exclude_none=True))
     return folder, data, trained
 
 
@@ -225,7 +223,11 @@ def test_scores_of_g_are_over_points_and_keep_groups_together(stages: tuple[Path
         pairs, _ = score_pairs([], opened.runs, factors, score, within=True)
         last = {run.seed: run for run in opened.runs if run.step == STEPS}
         evidence = Evidence(shuffles=19, resamples=5, folds=5)
-        for side, layer_a, layer_b in (("g", "output", "output"), ("g", "hidden_1", "output"), ("f", "output", "output")):
+        for side, layer_a, layer_b in (
+            ("g", "output", "output"),
+            ("g", "hidden_1", "output"),
+            ("f", "output", "output"),
+        ):
             rows = {
                 str(seed): (run.decoder if side == "g" else run.encoder)[layer][:]
                 for (seed, run), layer in zip(sorted(last.items())[:2], (layer_a, layer_b), strict=True)

@@ -258,9 +258,7 @@ class Photographs(Patches):
         return {}
 
 
-Dataset = Annotated[
-    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs, Field(discriminator="kind")
-]
+Dataset = Annotated[AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs, Field(discriminator="kind")]
 
 
 # --- studies --------------------------------------------------------------------------------------------------------
@@ -533,6 +531,28 @@ class TheoremFigure(Section):
     palette: Literal["viridis_r", "viridis", "cividis_r", "cividis", "magma_r", "magma"] = "viridis_r"
 
 
+class ContrastiveFigure(Section):
+    """Roeder et al. 2021, Figure 3: similarity of f and of g along training and along sweeps, by layer and by width."""
+
+    plot: Literal["roeder2021_fig3"]
+    study: Name
+    setting: Annotated[Name, Field(description="the setting that is drawn along training, and that sweeps start from")]
+    sweeps: Annotated[dict[Name, str], Field(description="sweeps of numbers, a panel each, with the axis's label")] = {}
+    layers: Annotated[Name | None, Field(description="setting that is drawn layer by layer")] = None
+    compared: Annotated[Name | None, Field(description="sweep whose settings are compared with each other")] = None
+    measure: Literal[
+        "mean_cca",
+        "mean_squared_cca",
+        "svcca",
+        "pwcca",
+        "regularised_cca",
+        "linear_r2",
+        "affine_r2",
+        "cka",
+        "cka_debiased",
+    ] = "mean_cca"
+
+
 class StudyFigure(Section):
     """What the figures of any study share: which runs, of which representation."""
 
@@ -587,7 +607,14 @@ class MapFigure(StudyFigure):
 
 
 Figure = Annotated[
-    ClassificationFigure | TheoremFigure | HeatmapFigure | SpectrumFigure | MeasuresFigure | LayersFigure | MapFigure,
+    ClassificationFigure
+    | TheoremFigure
+    | ContrastiveFigure
+    | HeatmapFigure
+    | SpectrumFigure
+    | MeasuresFigure
+    | LayersFigure
+    | MapFigure,
     Field(discriminator="plot"),
 ]
 
@@ -730,6 +757,8 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
         expansion = expansions[figure.study]
         if isinstance(figure, ClassificationFigure):
             return _classification_problems(expansion, figure)
+        if isinstance(figure, ContrastiveFigure):
+            return _contrastive_problems(expansion, figure)
         return _study_figure_problems(expansion, figure)
     problems = []
     for study in figure.studies:
@@ -761,6 +790,42 @@ def _classification_problems(expansion: Expansion, figure: ClassificationFigure)
             if setting.train.output_dim < 2:
                 problems.append(f"panels: setting {name} has train.output_dim 1, which a plane cannot show")
             problems += [f"seeds: {name} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
+    return problems
+
+
+def _contrastive_problems(expansion: Expansion, figure: ContrastiveFigure) -> list[str]:
+    problems, drawn = [], {}
+    for place, name in (("setting", figure.setting), ("layers", figure.layers)):
+        if name is not None and name not in expansion.settings:
+            problems.append(f"{place}: no setting '{name}' in {figure.study}: {', '.join(expansion.settings)}")
+        elif name is not None:
+            drawn[name] = place
+    for place, sweep in (*(("sweeps", name) for name in figure.sweeps), ("compared", figure.compared)):
+        if sweep is None:
+            continue
+        made = expansion.sweeps.get(sweep, {}).get(figure.setting)
+        if made is None:
+            starts = [name for name, of in expansion.sweeps.items() if figure.setting in of]
+            problems.append(f"{place}: no sweep '{sweep}' of {figure.setting} in {figure.study}: {', '.join(starts)}")
+            continue
+        if place == "sweeps" and not all(type(value) in (int, float) and value > 0 for value in made):
+            problems.append(f"sweeps: the values of {sweep} are no positive numbers, which a logarithmic axis needs")
+        drawn |= dict.fromkeys(made.values(), place)
+        compared = {frozenset(pair) for pair in expansion.across}
+        problems += [
+            f"compared: {' and '.join(pair)} are not compared; name them in the study's across"
+            for pair in combinations(made.values(), 2)
+            if place == "compared" and frozenset(pair) not in compared
+        ]
+    for name, place in drawn.items():
+        setting = expansion.settings[name]
+        problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, (figure.measure,))]
+        if "output" not in setting.represent.decoder_layers:
+            problems.append(f"{place}: setting {name} does not represent the output of g")
+        if setting.train.decoder.kind != "mlp":
+            problems.append(f"{place}: setting {name} has labels for y; this figure is of inputs")
+        if 0 not in (setting.represent.steps or [0]):
+            problems.append(f"{place}: setting {name} does not represent step 0, the untrained pair")
     return problems
 
 

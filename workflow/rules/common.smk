@@ -68,6 +68,17 @@ def source_files(wildcards):
     return {role: f"{R}/downloads/{file}" for role, file in CONFIG.datasets[wildcards.dataset].files().items()}
 
 
+def pictures(wildcards):
+    """The files of a data set that lie with the user, each of which counts: one added, changed or gone reruns."""
+    path = getattr(CONFIG.datasets.get(wildcards.dataset), "path", None)
+    if path is None:
+        return []
+    if not Path(path).exists():
+        raise WorkflowError(f"datasets.{wildcards.dataset}.path: no folder or archive '{path}'")
+    found = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+    return [str(file) for file in found if file.is_file()]
+
+
 def representation_files(study, name):
     return [f"{R}/representations/{study}/{name}/{block}.h5" for block in STUDIES[study].settings[name].seeds.blocks()]
 
@@ -168,6 +179,19 @@ def figure_files(figure):
                 }
                 for study in figure.studies
             }
+        }
+    if figure.plot == "roeder2021_fig3":
+        expansion = STUDIES[figure.study]
+        sweeps = {name: expansion.sweeps[name][figure.setting] for name in figure.sweeps}
+        layers = expansion.settings[figure.layers].represent if figure.layers else None
+        return {
+            "sweeps": {
+                name: [{"setting": made, "value": value} for value, made in points.items()]
+                for name, points in sweeps.items()
+            },
+            "layers": {"f": layers.layers, "g": layers.decoder_layers} if layers else {},
+            "candidates": expansion.settings[figure.setting].train.batch_size,
+            "tables": study_tables(figure.study, "pairs", "runs", "summary"),
         }
     if figure.plot == "layers":
         layers = [STUDIES[figure.study].settings[name].represent.layers for name in figure.settings]

@@ -1,6 +1,7 @@
 rule prepare:
     input:
         unpack(source_files),
+        pictures=pictures,
     output:
         f"{R}/data/{{dataset}}.h5",
     log:

@@ -1,5 +1,6 @@
 """CIFAR-10 (Krizhevsky 2009) from the official archive of its binary version, which needs no pickle."""
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -38,17 +39,21 @@ def read_archive(path: str | Path) -> tuple[Images, Images]:
     """
     path, batches = Path(path), dict[str, Images]()
     try:
-        with tarfile.open(path, "r|gz") as archive:
-            for member in archive:
-                name = Path(member.name).name
-                content = archive.extractfile(member) if name in (*TRAIN, *TEST) else None
-                if content is not None:
-                    batches[name] = read_batch(content.read(), f"{path}: {name}")
+        with gzip.open(path) as unpacked:
+            with tarfile.open(fileobj=unpacked, mode="r|") as archive:
+                for member in archive:
+                    name = Path(member.name).name
+                    content = archive.extractfile(member) if name in (*TRAIN, *TEST) else None
+                    if content is not None:
+                        batches[name] = read_batch(content.read(), f"{path}: {name}")
+            while unpacked.read(1 << 20):  # to the end, where the checksum is
+                pass
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it is CIFAR-10's official cifar-10-binary.tar.gz") from None
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{path}: truncated, altered or not a tar.gz archive ({error}); delete it and download it again"
+            f"{path}: truncated, altered or not a tar.gz archive ({reason}); delete it and download it again"
         ) from None
     missing = [name for name in (*TRAIN, *TEST) if name not in batches]
     if missing:

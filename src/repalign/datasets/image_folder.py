@@ -46,7 +46,7 @@ def make(section: Mapping[str, Any], files: Mapping[str, Path]) -> Dataset:
 
 
 def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every file of a folder or archive; hidden folders are left out."""
+    """Name and content of every file of a folder or archive."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.is_file():
@@ -68,8 +68,11 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield member.name, file_object.read()
             if tar.fileobj is not None and not tar.fileobj.read(1):  # two empty blocks end an archive
                 raise tarfile.ReadError("its end is missing")
+            while tar.fileobj is not None and tar.fileobj.read(1 << 20):  # to the end, where the checksum is
+                pass
     except DAMAGE as error:
-        raise DataError(f"{path}: truncated, damaged or not a tar or zip archive ({error})") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: truncated, damaged or not a tar or zip archive ({reason})") from None
 
 
 def _square(content: bytes, name: str, size: int) -> NDArray[np.uint8]:
@@ -81,7 +84,8 @@ def _square(content: bytes, name: str, size: int) -> NDArray[np.uint8]:
             upright = ImageOps.exif_transpose(picture).convert("RGB")
         return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: damaged or not a picture ({error}); remove or replace it") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name}: damaged or not a picture ({reason}); remove or replace it") from None
 
 
 def _split(names: list[str], section: Mapping[str, Any], path: Path) -> tuple[list[str], list[str]]:

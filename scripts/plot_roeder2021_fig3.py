@@ -235,7 +235,9 @@ def draw(figure, files):
             losses.assign(panel=name, series="held-out InfoNCE, mean and interval over runs"),
             change_of.assign(panel=name, series="change, mean and interval over runs"),
         ]
-        changes.append(change_of.assign(panel=name))
+        # The untrained pair of a sweep's last setting is told of once, along training.
+        told = change_of if name == "training" else change_of[change_of["from"] != "untrained"]
+        changes.append(told.assign(panel=name))
     axes[0, 0].set_ylabel(label)
     axes[1, 0].set_ylabel("Held-out\nInfoNCE (nats)")
     every = [summary for _, summary, _, _ in panels.values()]
@@ -308,7 +310,6 @@ def numbers(figure, files, tables, changes, confidence):
     rows = of_side(tables["pairs"], figure["measure"], "f")
     rows = rows[rows["setting_a"].isin(drawn) & rows["setting_b"].isin(drawn)]
     lacking = rows[rows["score"].isna()]
-    # The changes from untrained are drawn once a panel; those of the sweeps say the same of another setting.
     names = {"training": "Step"} | figure["sweeps"]
     return {
         "measure": of_pairs.plain(figure["measure"]),

@@ -288,7 +288,7 @@ def test_the_real_pixels_in_the_official_format(tmp_path: Path, monkeypatch: pyt
         np.testing.assert_allclose(patch, expected.reshape(1000, -1), atol=1e-4)
 
 
-# --- a folder of pictures ----------------------------------------------------------------------------------------------
+# --- a folder of pictures --------------------------------------------------------------------------------------------
 
 
 def colour(number: int) -> tuple[int, int, int]:

@@ -96,17 +96,18 @@ def read_panel(points, measure, tables, confidence):
     return pd.concat(pairs), pd.concat(summary), pd.DataFrame(losses), pd.DataFrame(changes)
 
 
-def shifted(values, side, limits):
+def shifted(values, side, limits, by=1.0):
     """Values of f a little to the left on a logarithmic axis, those of g to the right."""
     width = np.log10(limits[1] / limits[0])
-    return np.asarray(values, dtype=float) * 10 ** (SHIFT * width * (-0.5 if side == "f" else 0.5))
+    return np.asarray(values, dtype=float) * 10 ** (SHIFT * width * by * (-0.5 if side == "f" else 0.5))
 
 
 def plain_ticks(axes, values):
-    """The very values as ticks; every other one where there are many."""
-    shown = values if len(values) <= 5 else values[:: -(-len(values) // 5)]
+    """The very values as ticks; only some have their number where there are many, the last always."""
+    every = -(-len(values) // 6)
+    texts = ["" if (len(values) - 1 - n) % every else f"{value:,}" for n, value in enumerate(values)]
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    axes.set_xticks(shown, [f"{value:,}" for value in shown])
+    axes.set_xticks(values, texts, size="small")
 
 
 def draw_panel(axes, below, panel, label, colours, files):
@@ -118,7 +119,8 @@ def draw_panel(axes, below, panel, label, colours, files):
     for number, side in enumerate(SIDES):
         own, mean = pairs[pairs["side"] == side], summary[summary["side"] == side]
         look = {"color": colours[number], "marker": MARKERS[number]}
-        axes.scatter(shifted(own["value"], side, limits), own["score"], s=6, alpha=0.35, lw=0, **look)
+        dots = shifted(own["value"], side, limits, 2.2)
+        axes.scatter(dots, own["score"], s=6, alpha=0.45, lw=0, **look)
         error = np.nan_to_num(np.abs(np.stack([mean["mean"] - mean["low"], mean["high"] - mean["mean"]])))
         x = shifted(mean["value"], side, limits)
         axes.errorbar(x, mean["mean"], error, ms=4.5, mec="white", mew=0.6, lw=1.2, capsize=2, **look)
@@ -146,7 +148,13 @@ def draw_layers(axes, rows, summary, layers, colours):
             equal = rows[(rows["side"] == side) & (rows["layer_a"] == layer) & (rows["layer_b"] == layer)]
             scores = by_pair(equal)
             axes.scatter(
-                [place] * len(scores), scores, s=6, alpha=0.35, lw=0, color=colours[number], marker=MARKERS[number]
+                [place + (-0.07 if side == "f" else 0.07)] * len(scores),
+                scores,
+                s=6,
+                alpha=0.45,
+                lw=0,
+                color=colours[number],
+                marker=MARKERS[number],
             )
             drawn.append(scores.reset_index().assign(panel="layers", side=side, layer=layer))
         error = np.nan_to_num(np.abs(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]])))

@@ -210,7 +210,7 @@ def test_what_cannot_be_drawn_is_refused(given: dict[str, Any], expected: str) -
 
 def test_untrained_pairs_and_numbers_on_the_axis_are_needed() -> None:
     for study, expected in (
-        ({"represent": {"steps": [1000]}}, "does not represent step 0, the untrained pair"),
+        ({"represent": {"steps": [1500]}}, "does not represent step 0, the untrained pair"),
         ({"sweeps": {"width": {"over": ["train.encoder.activation"], "values": ["relu", "tanh"]}}}, "positive numbers"),
     ):
         raw = config()

@@ -688,7 +688,7 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
     if setting.data.n_train is not None and most is not None and setting.data.n_train > most:
         problems.append(f"data.n_train: {setting.data.n_train} points of a data set of {most}")
     train, represent = setting.train, setting.represent
-    if dataset.paired:
+    if isinstance(dataset, PairedDataset):
         problems += _paired_problems(setting, most)
     else:
         problems += _label_problems(setting, dataset.classes)
@@ -793,6 +793,10 @@ def _classification_problems(expansion: Expansion, figure: ClassificationFigure)
     return problems
 
 
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 def _contrastive_problems(expansion: Expansion, figure: ContrastiveFigure) -> list[str]:
     problems, drawn = [], {}
     for place, name in (("setting", figure.setting), ("layers", figure.layers)):
@@ -808,7 +812,7 @@ def _contrastive_problems(expansion: Expansion, figure: ContrastiveFigure) -> li
             starts = [name for name, of in expansion.sweeps.items() if figure.setting in of]
             problems.append(f"{place}: no sweep '{sweep}' of {figure.setting} in {figure.study}: {', '.join(starts)}")
             continue
-        if place == "sweeps" and not all(type(value) in (int, float) and value > 0 for value in made):
+        if place == "sweeps" and not all(_is_positive(value) for value in made):
             problems.append(f"sweeps: the values of {sweep} are no positive numbers, which a logarithmic axis needs")
         drawn |= dict.fromkeys(made.values(), place)
         compared = {frozenset(pair) for pair in expansion.across}

@@ -41,8 +41,8 @@ def make(section: Mapping[str, Any], files: Mapping[str, Path]) -> Dataset:
         else:
             others += 1
     logger.info("%s: %d pictures, %d other files", path, len(pictures), others)
-    train, test = _split(sorted(pictures), section, path)
-    return top_and_bottom(section, *(np.stack([pictures[name] for name in own]) for own in (train, test)))
+    train, test = (np.stack([pictures[name] for name in own]) for own in _split(sorted(pictures), section, path))
+    return top_and_bottom(section, train, test)
 
 
 def _contents(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -29,7 +29,7 @@ def top_and_bottom(
 
     def flat(images: Images) -> NDArray[np.float32]:
         values = (images.astype(np.float32) - mean.astype(np.float32)) / scale.astype(np.float32)
-        return values.reshape(len(images), -1)
+        return np.asarray(values.reshape(len(images), -1))
 
     columns = slice(left, left + width)
     x_train, y_train, x_test, y_test = (

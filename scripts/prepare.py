@@ -11,9 +11,7 @@ if "snakemake" in globals():
     with job(snakemake.log[0]):
         section = json.loads(snakemake.params.section)
         kind = import_module(f"repalign.datasets.{section['kind']}")
-        files = {
-            role: Path(given) if isinstance(given, str) else [Path(path) for path in given]
-            for role, given in snakemake.input.items()
-        }
+        # The files of a folder are a list; their data set finds them by its path.
+        files = {role: Path(path) for role, path in snakemake.input.items() if isinstance(path, str)}
         write = getattr(kind, "write", dataset.write)  # sentences have a form of their own
         write(snakemake.output[0], kind.make(section, files), snakemake.params.section)

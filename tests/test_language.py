@@ -83,14 +83,14 @@ def test_a_text_file_is_read_and_written(tmp_path):
     path = tmp_path / "own text.txt"
     path.write_text("\n".join(["", *TEXTS, TEXTS[0]]), encoding="utf-8")
     section = {"source": "text_file", "probes": 5, "longest": 200, "vocabulary": 300, "seed": 0}
-    made = sentences.make(section, {"text": [path]})
+    made = sentences.make(section, {"path": path})
     assert sorted([*made.train, *made.probes]) == sorted(TEXTS)
     sentences.write(tmp_path / "text.h5", made, "{}")
     assert sentences.read(tmp_path / "text.h5") == made
     tokenizer = Tokenizer.from_str(made.tokenizer)
     assert [tokenizer.decode(tokenizer.encode(one).ids) for one in TEXTS] == TEXTS
     with pytest.raises(DataError, match=r"own text\.txt: 12 different sentences, probes and n_train ask for 40"):
-        sentences.make(section | {"probes": 10, "n_train": 30}, {"text": [path]})
+        sentences.make(section | {"probes": 10, "n_train": 30}, {"path": path})
 
 
 @pytest.mark.parametrize(

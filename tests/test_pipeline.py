@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import SMOKE, overlay
+from PIL import Image
 from pipeline import ROOT, command, copy_project, planned, results, snakemake, write_yaml
 
 OVERLAYS = [SMOKE, "overlay.yaml"]
@@ -27,28 +28,39 @@ DIGITS = [
     "real-width-8",
     "real-output_dim-9",
 ]
-STUDIES = ("angular", "digits", "digits_models", "small_mnist")
+CONTRASTIVE = ["default", "default-n_train-100", "default-width-8"]
+STUDIES = ("angular", "digits", "digits_models", "contrastive", "small_mnist")
 BLOCKS = {study: ["seeds-000-002"] for study in STUDIES} | {
     "angular": ["seeds-000-001", "seeds-002-002"],
     "digits_models": ["seeds-000-001"],
 }
 MODELS = ["leaky_relu", "narrow"]
-SETTINGS = {"angular": ANGULAR, "digits": DIGITS, "digits_models": MODELS, "small_mnist": ["default"]}
+SETTINGS = {
+    "angular": ANGULAR,
+    "digits": DIGITS,
+    "digits_models": MODELS,
+    "contrastive": CONTRASTIVE,
+    "small_mnist": ["default"],
+}
 ACROSS = {study: [] for study in STUDIES} | {
     "angular": [("teacher", "teacher-width-8")],
     "digits_models": [tuple(MODELS)],
+    "contrastive": [("default-width-8", "default")],
 }
 FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
+FIG3 = "plot_roeder2021_fig3"
 SHARED = {f"plot_alignment_{kind}" for kind in ("heatmap", "spectrum", "measures", "layers", "map")}
-FIGURES = {FIG2, FIG2_DIGITS, THEOREM} | SHARED
+FIGURES = {FIG2, FIG2_DIGITS, THEOREM, FIG3} | SHARED
 FIGURES_OF = {
     "angular": {FIG2, THEOREM},
     "digits": {FIG2_DIGITS, THEOREM},
     "digits_models": SHARED,
+    "contrastive": {FIG3},
     "small_mnist": set(),
 }
 DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
-DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher", "small_mnist"}
+DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher"}
+DATASETS |= {"photographs", "small_mnist"}
 PREPARED = {f"prepare {name}" for name in DATASETS}
 
 
@@ -235,6 +247,11 @@ CHANGES = [
         edit=(f"{LIB}/datasets/mnist.py", "MEAN, SCALE = 0.1307,", "MEAN, SCALE = 0.1308,"),
     ),
     Change(
+        "a line that data sets of patches share",
+        {"prepare photographs"} | chain("contrastive"),
+        edit=(f"{LIB}/datasets/patches.py", "scale[scale == 0] = 1", "scale[scale <= 0] = 1"),
+    ),
+    Change(
         "a line of the store",
         PREPARED | ALL_CHAINS,
         edit=(f"{LIB}/store.py", "CHUNK_BYTES = 1 << 20", "CHUNK_BYTES = 1 << 19"),
@@ -361,7 +378,8 @@ def test_a_model_added_to_twenty_costs_one_factor_and_twenty_pairs(tmp_path):
         "represent": {"steps": [2]},
     }
     figures = {name.removeprefix("plot_"): None for name in FIGURES}
-    config = {"studies": {"angular": None, "digits": None, "digits_models": None, "twenty": study}, "figures": figures}
+    others = dict.fromkeys(("angular", "digits", "digits_models", "contrastive"))
+    config = {"studies": others | {"twenty": study}, "figures": figures}
     write_yaml(folder / "overlay.yaml", config)
     logs = folder / f"{R}/logs"
     snakemake(folder, overlays=OVERLAYS)
@@ -449,6 +467,35 @@ def test_every_result_on_disk_is_made_by_a_rule(finished):
     output = snakemake(finished, "--list-untracked", overlays=OVERLAYS, check=False).stdout
     untracked = [line for line in output.splitlines() if line.startswith(f"{R}/") and "/logs/" not in line]
     assert [line for line in untracked if "/benchmarks/" not in line] == []
+
+
+def test_exactly_a_changed_added_or_removed_picture_reads_a_folder_of_pictures_again(tmp_path):
+    folder = copy_project(tmp_path / "pictures")
+    section = {"kind": "image_folder", "path": "my pictures", "image_size": 8, "patch_height": 4, "patch_width": 8}
+    write_yaml(folder / "overlay.yaml", {"datasets": {"mine": section}})
+    target = f"{R}/data/mine.h5"
+    missing = snakemake(folder, target, overlays=OVERLAYS, check=False)
+    assert missing.returncode != 0
+    assert "datasets.mine.path: no folder or archive 'my pictures'" in missing.stdout
+    places = [folder / "my pictures" / "ab"[n % 2] / f"{n}.png" for n in range(6)]
+    for n, place in enumerate(places):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 12), (40 * n, 10 * n, 200)).save(place)
+    snakemake(folder, target, overlays=OVERLAYS)
+    assert planned(folder, target, overlays=OVERLAYS) == set()
+    touch_everything(folder)
+    assert planned(folder, target, overlays=OVERLAYS) == set()
+    kept = places[0].read_bytes()
+    Image.new("RGB", (9, 12), (1, 2, 3)).save(places[0])
+    assert planned(folder, target, overlays=OVERLAYS) == {"prepare mine"}
+    places[0].write_bytes(kept)
+    assert planned(folder, target, overlays=OVERLAYS) == set()
+    more = places[0].with_name("more.png")
+    more.write_bytes(kept)
+    assert planned(folder, target, overlays=OVERLAYS) == {"prepare mine"}
+    more.unlink()
+    places[1].rename(tmp_path / "away.png")
+    assert planned(folder, target, overlays=OVERLAYS) == {"prepare mine"}
 
 
 def test_shipped_presets_are_valid(tmp_path):
@@ -545,10 +592,11 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     write_yaml(
         folder / "overlay.yaml",
         {
-            "studies": {"digits": rate | keep, "angular": None, "digits_models": None},
+            "studies": {"digits": rate | keep, "angular": None, "digits_models": None, "contrastive": None},
             "figures": dict.fromkeys(name.removeprefix("plot_") for name in SHARED)
             | {
                 "roeder2021_fig2": None,
+                "roeder2021_fig3": None,
                 "roeder2021_fig2_digits": only,
                 "roeder2021_theorem": {"studies": {"angular": None}},
             },

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -124,20 +124,24 @@ class Download(Section):
 # --- data sets ------------------------------------------------------------------------------------------------------
 
 
-class LabelledDataset(Section):
-    """A data set whose y are labels."""
+class DatasetSection(Section):
+    """What data sets share: where their files come from."""
 
-    paired: ClassVar[bool] = False
+    def files(self) -> dict[str, str]:
+        """Entries of `download.files`, by what they are for."""
+        return {}
 
-    def local_files(self) -> dict[str, list[str]]:
-        """Files of the user's own, by role. Raises ConfigError where they are missing."""
+    def paths(self) -> dict[str, str]:
+        """Files or folders of the user's own, by what they are for."""
         return {}
 
 
-class PairedDataset(Section):
-    """A data set whose y are inputs of their own, such as another part of the same image."""
+class LabelledDataset(DatasetSection):
+    """A data set whose y are labels."""
 
-    paired: ClassVar[bool] = True
+
+class PairedDataset(DatasetSection):
+    """A data set whose y are inputs of their own, such as another part of the same image."""
 
 
 class AngularClasses(LabelledDataset):
@@ -152,9 +156,6 @@ class AngularClasses(LabelledDataset):
     n_test: Count = 4_000
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
-    def files(self) -> dict[str, str]:
-        return {}
-
 
 class Digits(LabelledDataset):
     """The 1,797 real handwritten digits of 8 x 8 pixels that ship with scikit-learn."""
@@ -167,9 +168,6 @@ class Digits(LabelledDataset):
     labels_per_image: Count = 1
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
-
-    def files(self) -> dict[str, str]:
-        return {}
 
 
 class Mnist(LabelledDataset):
@@ -208,16 +206,91 @@ class Sentences(LabelledDataset):
     def files(self) -> dict[str, str]:
         return {"treebank": self.treebank} if self.source == "penn_treebank" else {}
 
-    def local_files(self) -> dict[str, list[str]]:
-        """The user's own text. Raises ConfigError where it is missing."""
-        if self.source != "text_file":
-            return {}
-        if self.path is None or not Path(self.path).is_file():
-            raise ConfigError(f"path: no text file '{self.path}'")
-        return {"text": [self.path]}
+    def paths(self) -> dict[str, str]:
+        return {"path": self.path} if self.path is not None else {}
+
+    @model_validator(mode="after")
+    def _has_its_text(self) -> "Sentences":
+        if (self.source == "text_file") != (self.path is not None):
+            raise PydanticCustomError("no_text", "source text_file and `path` go together: give both or neither")
+        return self
 
 
-Dataset = Annotated[AngularClasses | Digits | Mnist | Sentences, Field(discriminator="kind")]
+class Patches(PairedDataset):
+    """x and y are the top and the bottom patch of one image, of the same size, from its middle columns."""
+
+    patch_height: Count = 16
+    patch_width: Count = 32
+
+    def image_side(self) -> int:
+        """Pixels of a side of the square images."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> "Patches":
+        side = self.image_side()
+        if 2 * self.patch_height > side or self.patch_width > side:
+            given = {"height": self.patch_height, "width": self.patch_width, "side": side, "most": side // 2}
+            message = "patches of {height} x {width} pixels in images of {side}: at most {most} x {side}"
+            raise PydanticCustomError("patches", message, given)
+        return self
+
+
+class Cifar10(Patches):
+    """Patches of CIFAR-10, from the official archive of the binary version (name of an entry of `download.files`)."""
+
+    kind: Literal["cifar10"]
+    archive: str = "cifar10/cifar-10-binary.tar.gz"
+
+    def image_side(self) -> int:
+        return 32
+
+    def files(self) -> dict[str, str]:
+        return {"archive": self.archive}
+
+
+class ImageFolder(Patches):
+    """Patches of a user's own pictures: a folder of class folders, or a .tar, .tar.gz, .tar.xz or .zip of it."""
+
+    kind: Literal["image_folder"]
+    path: Annotated[str, Field(min_length=1, description="folder or archive, from where snakemake is called")]
+    image_size: Annotated[int, Strict(), Field(ge=2, description="side of the square that pictures become")] = 32
+    test_share: Annotated[float, Field(gt=0, lt=1, description="where there are no folders train and test")] = 0.2
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    def image_side(self) -> int:
+        return self.image_size
+
+    def paths(self) -> dict[str, str]:
+        return {"path": self.path}
+
+
+class Photographs(Patches):
+    """Patches of random windows of the two photographs that ship with scikit-learn."""
+
+    kind: Literal["photographs"]
+    patch_height: Count = 8
+    patch_width: Count = 16
+    window: Annotated[int, Strict(), Field(ge=2, description="side of a window, in pixels")] = 16
+    region: Annotated[int, Strict(), Field(ge=2, le=200, description="side of a region that holds its windows")] = 32
+    n_train: Count = 8_000
+    windows_per_region: Annotated[Count, Field(description="of each region that is kept for tests")] = 16
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    def image_side(self) -> int:
+        return self.window
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> "Photographs":
+        if self.window > self.region:
+            given = {"window": self.window, "region": self.region}
+            raise PydanticCustomError("windows", "windows of {window} pixels in regions of {region}", given)
+        return self
+
+
+Dataset = Annotated[
+    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs | Sentences, Field(discriminator="kind")
+]
 
 
 # --- studies --------------------------------------------------------------------------------------------------------
@@ -631,6 +704,28 @@ class LanguageFigure(Section):
     published: bool = False
 
 
+class ContrastiveFigure(Section):
+    """Roeder et al. 2021, Figure 3: similarity of f and of g along training and along sweeps, by layer and by width."""
+
+    plot: Literal["roeder2021_fig3"]
+    study: Name
+    setting: Annotated[Name, Field(description="the setting that is drawn along training, and that sweeps start from")]
+    sweeps: Annotated[dict[Name, str], Field(description="sweeps of numbers, a panel each, with the axis's label")] = {}
+    layers: Annotated[Name | None, Field(description="setting that is drawn layer by layer")] = None
+    compared: Annotated[Name | None, Field(description="sweep whose settings are compared with each other")] = None
+    measure: Literal[
+        "mean_cca",
+        "mean_squared_cca",
+        "svcca",
+        "pwcca",
+        "regularised_cca",
+        "linear_r2",
+        "affine_r2",
+        "cka",
+        "cka_debiased",
+    ] = "mean_cca"
+
+
 class StudyFigure(Section):
     """What the figures of any study share: which runs, of which representation."""
 
@@ -688,6 +783,7 @@ Figure = Annotated[
     ClassificationFigure
     | LanguageFigure
     | TheoremFigure
+    | ContrastiveFigure
     | HeatmapFigure
     | SpectrumFigure
     | MeasuresFigure
@@ -759,10 +855,6 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
         for file in dataset.files().values():
             if file not in config.download.files:
                 problems.append(f"datasets.{name}: '{file}' has no entry in download.files")
-        try:
-            dataset.local_files()
-        except ConfigError as error:
-            problems.append(f"datasets.{name}.{error}")
     if not problems:
         for name, figure in config.figures.items():
             problems += [f"figures.{name}.{problem}" for problem in _figure_problems(config, expansions, figure)]
@@ -784,8 +876,8 @@ def _setting_problems(config: Config, setting: Setting | LanguageSetting) -> lis
     if setting.data.n_train is not None and most is not None and setting.data.n_train > most:
         problems.append(f"data.n_train: {setting.data.n_train} points of a data set of {most}")
     train, represent = setting.train, setting.represent
-    if dataset.paired:
-        problems += _paired_problems(setting)
+    if isinstance(dataset, PairedDataset):
+        problems += _paired_problems(setting, most)
     else:
         problems += _label_problems(setting, dataset.classes)
     if max(train.saved_steps()) > train.steps:
@@ -846,9 +938,13 @@ def _label_problems(setting: Setting, labels: int) -> list[str]:
     return problems
 
 
-def _paired_problems(setting: Setting) -> list[str]:
-    """Where y is an input of its own, and S the y of the batch."""
+def _paired_problems(setting: Setting, most: int | None) -> list[str]:
+    """Where y is an input of its own, and S the y of the batch; `most` training points, where that is known."""
     problems = []
+    points = setting.data.n_train or most
+    if points is not None and points < setting.train.batch_size:
+        size = setting.train.batch_size
+        problems.append(f"train.batch_size: S of {size} inputs needs as many training points, not {points}")
     if setting.train.decoder.kind != "mlp":
         problems.append(f"train.decoder.kind: {setting.train.decoder.kind} takes labels, but y are inputs; use mlp")
     if setting.train.candidates is not None:
@@ -884,6 +980,8 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
             return [f"study: {figure.study} is of kind language, which this figure does not draw"]
         if isinstance(figure, ClassificationFigure):
             return _classification_problems(expansion, figure)
+        if isinstance(figure, ContrastiveFigure):
+            return _contrastive_problems(expansion, figure)
         return _study_figure_problems(expansion, figure)
     problems = []
     for study in figure.studies:
@@ -944,6 +1042,45 @@ def _language_figure_problems(expansion: Expansion, figure: LanguageFigure) -> l
     ]
     if figure.published and len(figure.sizes) != 4:
         problems.append("published: the published curves are of four sizes")
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _contrastive_problems(expansion: Expansion, figure: ContrastiveFigure) -> list[str]:
+    problems, drawn = [], {}
+    for place, name in (("setting", figure.setting), ("layers", figure.layers)):
+        if name is not None and name not in expansion.settings:
+            problems.append(f"{place}: no setting '{name}' in {figure.study}: {', '.join(expansion.settings)}")
+        elif name is not None:
+            drawn[name] = place
+    for place, sweep in (*(("sweeps", name) for name in figure.sweeps), ("compared", figure.compared)):
+        if sweep is None:
+            continue
+        made = expansion.sweeps.get(sweep, {}).get(figure.setting)
+        if made is None:
+            starts = [name for name, of in expansion.sweeps.items() if figure.setting in of]
+            problems.append(f"{place}: no sweep '{sweep}' of {figure.setting} in {figure.study}: {', '.join(starts)}")
+            continue
+        if place == "sweeps" and not all(_is_positive(value) for value in made):
+            problems.append(f"sweeps: the values of {sweep} are no positive numbers, which a logarithmic axis needs")
+        drawn |= dict.fromkeys(made.values(), place)
+        compared = {frozenset(pair) for pair in expansion.across}
+        problems += [
+            f"compared: {' and '.join(pair)} are not compared; name them in the study's across"
+            for pair in combinations(made.values(), 2)
+            if place == "compared" and frozenset(pair) not in compared
+        ]
+    for name, place in drawn.items():
+        setting = expansion.settings[name]
+        problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, (figure.measure,))]
+        if "output" not in setting.represent.decoder_layers:
+            problems.append(f"{place}: setting {name} does not represent the output of g")
+        if setting.train.decoder.kind != "mlp":
+            problems.append(f"{place}: setting {name} has labels for y; this figure is of inputs")
+        if 0 not in (setting.represent.steps or [0]):
+            problems.append(f"{place}: setting {name} does not represent step 0, the untrained pair")
     return problems
 
 

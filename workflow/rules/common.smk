@@ -67,8 +67,18 @@ def setting_data(wildcards):
 def source_files(wildcards):
     if wildcards.dataset not in CONFIG.datasets:
         raise WorkflowError(f"no data set '{wildcards.dataset}' in the configuration")
-    dataset = CONFIG.datasets[wildcards.dataset]
-    return {role: f"{R}/downloads/{file}" for role, file in dataset.files().items()} | dataset.local_files()
+    found = CONFIG.datasets[wildcards.dataset]
+    fetched = {role: f"{R}/downloads/{file}" for role, file in found.files().items()}
+    return fetched | {role: own_files(wildcards.dataset, role, path) for role, path in found.paths().items()}
+
+
+def own_files(dataset, role, path):
+    """A file of the user's own, or all of a folder, each of which counts: one added, changed or gone reruns."""
+    if not Path(path).exists():
+        raise WorkflowError(f"datasets.{dataset}.{role}: no file or folder '{path}'")
+    if not Path(path).is_dir():
+        return path
+    return [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()]
 
 
 def representation_files(study, name):
@@ -215,6 +225,19 @@ def figure_files(figure):
     if figure.plot == "roeder2021_fig4":
         published = {"published": PUBLISHED} if figure.published else {}
         return {"tables": study_tables(figure.study, "pairs", "runs", "summary", "spectra")} | published
+    if figure.plot == "roeder2021_fig3":
+        expansion = STUDIES[figure.study]
+        sweeps = {name: expansion.sweeps[name][figure.setting] for name in figure.sweeps}
+        layers = expansion.settings[figure.layers].represent if figure.layers else None
+        return {
+            "sweeps": {
+                name: [{"setting": made, "value": value} for value, made in points.items()]
+                for name, points in sweeps.items()
+            },
+            "layers": {"f": layers.layers, "g": layers.decoder_layers} if layers else {},
+            "candidates": expansion.settings[figure.setting].train.batch_size,
+            "tables": study_tables(figure.study, "pairs", "runs", "summary"),
+        }
     if figure.plot == "layers":
         layers = [STUDIES[figure.study].settings[name].represent.layers for name in figure.settings]
         return {"tables": study_tables(figure.study, "pairs", "runs", "summary"), "layers": layers}

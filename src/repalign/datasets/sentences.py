@@ -48,7 +48,7 @@ def make(section: Mapping[str, Any], files: Mapping[str, Any]) -> Text:
     if section["source"] == "docstrings":
         where, found = "docstrings", sentences(section["packages"])
     else:
-        where, found = str(files["text"][0]), read_lines(files["text"][0])
+        where, found = str(files["path"]), read_lines(files["path"])
     found = [text for text in dict.fromkeys(found) if len(text.encode()) <= section["longest"]]
     needed = section["probes"] + section.get("n_train", 1)
     if len(found) < needed:

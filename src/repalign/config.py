@@ -124,12 +124,23 @@ class LabelledDataset(Section):
     """A data set whose y are labels."""
 
     paired: ClassVar[bool] = False
+    words: ClassVar[bool] = False
+    """Whether x consists of labels, too."""
+
+    def paths(self) -> dict[str, str]:
+        """Files of the user's own, by what they are for."""
+        return {}
 
 
 class PairedDataset(Section):
     """A data set whose y are inputs of their own, such as another part of the same image."""
 
     paired: ClassVar[bool] = True
+    words: ClassVar[bool] = False
+
+    def paths(self) -> dict[str, str]:
+        """Files of the user's own, by what they are for."""
+        return {}
 
 
 class AngularClasses(LabelledDataset):
@@ -183,7 +194,45 @@ class Mnist(LabelledDataset):
         }
 
 
-Dataset = Annotated[AngularClasses | Digits | Mnist, Field(discriminator="kind")]
+class Words(LabelledDataset):
+    """Windows of 5 subwords: the 4 around a target, and the target (Roeder et al. 2021, Figure 1).
+
+    source: docstrings of `packages`; `text`, a file with one sentence a line, plain or .gz; or lm1b, the One Billion
+    Word archive (`archive` is the name of its entry in `download.files`). sentences: how many to train on, null: all.
+    """
+
+    words: ClassVar[bool] = True
+    kind: Literal["words"]
+    source: Literal["docstrings", "text", "lm1b"] = "docstrings"
+    packages: Annotated[list[Name], Field(min_length=1)] = ["numpy", "scipy", "sklearn", "pandas", "torch"]
+    text: Annotated[str | None, Field(description="path, from the folder in which snakemake runs")] = None
+    archive: str = "lm1b/1-billion-word-language-modeling-benchmark-r13output.tar.gz"
+    vocabulary: Annotated[int, Strict(), Field(ge=300, description="at most this many subwords")] = 8_000
+    min_count: Annotated[Count, Field(description="targets that are rarer are one label, <unk>")] = 5
+    windows_per_sentence: Count = 20
+    sentences: Count | None = None
+    test_sentences: Count = 1_000
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _has_its_text(self) -> "Words":
+        if (self.source == "text") != (self.text is not None):
+            raise PydanticCustomError("no_text", "source text and the path `text` go together: give both or neither")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """The most labels that there can be: the subwords and <unk>."""
+        return self.vocabulary + 1
+
+    def files(self) -> dict[str, str]:
+        return {"archive": self.archive} if self.source == "lm1b" else {}
+
+    def paths(self) -> dict[str, str]:
+        return {"text": self.text} if self.text is not None else {}
+
+
+Dataset = Annotated[AngularClasses | Digits | Mnist | Words, Field(discriminator="kind")]
 
 
 # --- studies --------------------------------------------------------------------------------------------------------
@@ -222,6 +271,15 @@ class Mlp(Section):
         return [f"hidden_{layer}" for layer in range(1, self.depth + 1)] + ["output"]
 
 
+class LogBilinear(Section):
+    """A weighted sum of the vectors of the context words (Mnih and Teh 2012); its output is [context; 1]."""
+
+    kind: Literal["log_bilinear"]
+
+    def layers(self) -> list[str]:
+        return ["context", "output"]
+
+
 class LabelTable(Section):
     """A lookup table: one free vector a label."""
 
@@ -243,6 +301,40 @@ class InputMlp(Mlp):
     kind: Literal["mlp"]
 
 
+class WordTable(Section):
+    """A vector and a bias a word: the decoder of log_bilinear; its output is [vectors; bias]."""
+
+    kind: Literal["word_table"]
+
+    def layers(self) -> list[str]:
+        return ["vectors", "output"]
+
+
+class Softmax(Section):
+    """The negative log likelihood of eq. 1 itself."""
+
+    kind: Literal["softmax"] = "softmax"
+
+
+class NoiseContrastive(Section):
+    """Noise-contrastive estimation (Gutmann and Hyvarinen 2010; Mnih and Teh 2012).
+
+    noise: labels as often as in training, or all alike.
+    """
+
+    kind: Literal["noise_contrastive"]
+    noise: Literal["unigram", "uniform"] = "unigram"
+    noise_labels: Count = 25
+
+
+class NotebookLoss(Section):
+    """The loss of the notebook of Roeder et al. 2021: noise-contrastive without the term log(k p_noise)."""
+
+    kind: Literal["notebook"]
+    noise: Literal["unigram", "uniform"] = "uniform"
+    noise_labels: Count = 25
+
+
 class Optimiser(Section):
     """Stochastic gradient descent, plain or Adam."""
 
@@ -256,11 +348,14 @@ class Train(Section):
     """Models p(y|x,S) proportional to exp(f(x).g(y)) (Roeder et al. 2021, eq. 1) and how they are trained."""
 
     output_dim: Annotated[int, Strict(), Field(ge=1, description="M, the dimension of f and g")] = 2
-    encoder: Mlp = Mlp()
+    encoder: Annotated[
+        Mlp | LogBilinear, Field(discriminator="kind", description="mlp where no kind is given; of words, log_bilinear")
+    ] = Mlp()
     decoder: Annotated[
-        LabelTable | LabelMlp | InputMlp,
-        Field(discriminator="kind", description="of labels, or, where y is an input, mlp"),
+        LabelTable | LabelMlp | InputMlp | WordTable,
+        Field(discriminator="kind", description="of labels; where y is an input, mlp; of words, word_table"),
     ] = LabelMlp(kind="label_mlp")
+    loss: Annotated[Softmax | NoiseContrastive | NotebookLoss, Field(discriminator="kind")] = Softmax()
     candidates: Annotated[int, Strict(), Field(ge=2, description="size of S; null: all labels")] | None = None
     optimiser: Optimiser = Optimiser()
     batch_size: Count = 256
@@ -268,6 +363,13 @@ class Train(Section):
     checkpoints: list[Annotated[int, Strict(), Field(ge=0)]] = []
     history_every: Count = 250
     device: Device = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encoder_is_mlp_by_default(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("encoder"), Mapping):
+            return {**data, "encoder": {"kind": "mlp", **data["encoder"]}}
+        return data
 
     def saved_steps(self) -> list[int]:
         """Steps whose weights are kept: the untrained network, the asked ones, the last."""
@@ -442,6 +544,27 @@ class ClassificationFigure(Section):
     palette: Literal["husl", "hls", "twilight", "viridis", "cividis", "tab20"] = "husl"
 
 
+class WordsFigure(Section):
+    """Roeder et al. 2021, Figure 1: word vectors of two runs before and after alignment; over dimensions; by loss.
+
+    words: subwords that are drawn; none named: the `n_words` most frequent that are words. contexts: as many contexts.
+    """
+
+    plot: Literal["roeder2021_fig1"]
+    study: Name
+    setting: Annotated[Name, Field(description="the setting that is drawn")]
+    pairs: Annotated[
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]],
+        Field(min_length=1, max_length=3, description="seeds of two runs, a row each"),
+    ] = [[0, 1], [2, 3]]
+    words: list[str] = []
+    n_words: Annotated[int, Strict(), Field(ge=3, le=20)] = 12
+    contexts: Annotated[int, Strict(), Field(ge=3, le=12)] = 6
+    sweep: Annotated[Name, Field(description="sweep over train.output_dim")]
+    losses: Annotated[dict[Name, str], Field(min_length=1, description="settings with the names of their losses")]
+    measure: Literal["mean_cca", "linear_r2", "affine_r2"] = "affine_r2"
+
+
 THEOREM_MEASURES = ("affine_r2", "decoder_r2", "mean_kl")
 OF_OUTPUTS = ("mean_kl", "logit_distance")  # rows of the side `output`, whatever the layer of a figure
 
@@ -510,7 +633,14 @@ class MapFigure(StudyFigure):
 
 
 Figure = Annotated[
-    ClassificationFigure | TheoremFigure | HeatmapFigure | SpectrumFigure | MeasuresFigure | LayersFigure | MapFigure,
+    WordsFigure
+    | ClassificationFigure
+    | TheoremFigure
+    | HeatmapFigure
+    | SpectrumFigure
+    | MeasuresFigure
+    | LayersFigure
+    | MapFigure,
     Field(discriminator="plot"),
 ]
 
@@ -588,6 +718,7 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
         problems += _paired_problems(setting)
     else:
         problems += _label_problems(setting, dataset.classes)
+    problems += _word_problems(setting, dataset.words)
     if max(train.saved_steps()) > train.steps:
         problems.append(f"train.checkpoints: step {max(train.saved_steps())} is after the last, {train.steps}")
     for step in represent.steps or []:
@@ -603,7 +734,8 @@ def _setting_problems(config: Config, setting: Setting) -> list[str]:
 
 def _label_problems(setting: Setting, labels: int) -> list[str]:
     """Where y is a label."""
-    problems, train, dim = [], setting.train, setting.train.output_dim
+    problems, train = [], setting.train
+    dim = train.output_dim + (train.decoder.kind == "word_table")
     if train.decoder.kind == "mlp":
         problems.append("train.decoder.kind: mlp takes inputs, but y are labels; use label_table or label_mlp")
     if dim > labels - 1 and "decoder_r2" in setting.score.measures:
@@ -613,6 +745,22 @@ def _label_problems(setting: Setting, labels: int) -> list[str]:
         )
     if train.candidates is not None and train.candidates > labels:
         problems.append(f"train.candidates: {train.candidates} of {labels} labels")
+    if train.candidates is not None and train.loss.kind != "softmax":
+        problems.append(f"train.candidates: {train.loss.kind} draws its own labels; leave it out, or use softmax")
+    return problems
+
+
+def _word_problems(setting: Setting, words: bool) -> list[str]:
+    """Encoders and decoders of words go with data of words, and with nothing else."""
+    problems = []
+    for key, network, own in (
+        ("encoder", setting.train.encoder, "log_bilinear"),
+        ("decoder", setting.train.decoder, "word_table"),
+    ):
+        if words and network.kind != own:
+            problems.append(f"train.{key}.kind: {network.kind} cannot take words; use {own}")
+        if not words and network.kind == own:
+            problems.append(f"train.{key}.kind: {own} takes words alone, and {setting.data.dataset} holds none")
     return problems
 
 
@@ -623,6 +771,8 @@ def _paired_problems(setting: Setting) -> list[str]:
         problems.append(f"train.decoder.kind: {setting.train.decoder.kind} takes labels, but y are inputs; use mlp")
     if setting.train.candidates is not None:
         problems.append("train.candidates: S holds the y of the batch; leave it out and set train.batch_size")
+    if setting.train.loss.kind != "softmax":
+        problems.append(f"train.loss.kind: {setting.train.loss.kind} takes labels, but y are inputs; use softmax")
     outputs = [measure for measure in OF_OUTPUTS if measure in setting.score.measures]
     if outputs:
         problems.append(f"score.measures: {', '.join(outputs)} need a set of labels, but y are inputs; leave them out")
@@ -649,6 +799,8 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
         expansion = expansions[figure.study]
         if isinstance(figure, ClassificationFigure):
             return _classification_problems(expansion, figure)
+        if isinstance(figure, WordsFigure):
+            return _words_problems(config, expansion, figure)
         return _study_figure_problems(expansion, figure)
     problems = []
     for study in figure.studies:
@@ -680,6 +832,36 @@ def _classification_problems(expansion: Expansion, figure: ClassificationFigure)
             if setting.train.output_dim < 2:
                 problems.append(f"panels: setting {name} has train.output_dim 1, which a plane cannot show")
             problems += [f"seeds: {name} has no seed {seed}" for seed in figure.seeds if seed not in seeds]
+    return problems
+
+
+def _words_problems(config: Config, expansion: Expansion, figure: WordsFigure) -> list[str]:
+    if figure.sweep not in expansion.sweeps:
+        return [f"sweep: no sweep '{figure.sweep}' in {figure.study}: {', '.join(expansion.sweeps) or 'it has none'}"]
+    swept = [name for made in expansion.sweeps[figure.sweep].values() for name in made.values()]
+    drawn = {figure.setting: "setting"} | dict.fromkeys(figure.losses, "losses") | dict.fromkeys(swept, "sweep")
+    problems = []
+    for name, place in drawn.items():
+        if name not in expansion.settings:
+            problems.append(f"{place}: no setting '{name}' in {figure.study}: {', '.join(expansion.settings)}")
+            continue
+        setting = expansion.settings[name]
+        if not config.datasets[setting.data.dataset].words:
+            problems.append(f"{place}: setting {name} is of {setting.data.dataset}, which holds no words")
+            continue
+        problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, (figure.measure, "affine_r2"))]
+        for key, layer in (("layers", "context"), ("decoder_layers", "vectors")):
+            if layer not in getattr(setting.represent, key):
+                problems.append(f"{place}: setting {name} does not represent {layer}; add it to represent.{key}")
+        if name in figure.losses and "decoder_r2" not in setting.score.measures:
+            problems.append(f"losses: setting {name} does not score decoder_r2")
+        if name == figure.setting:
+            if setting.train.output_dim != 2:
+                problems.append(f"setting: {name} has train.output_dim {setting.train.output_dim}; the plane shows 2")
+            seeds = [seed for block in setting.seeds.blocks().values() for seed in block]
+            for pair in figure.pairs:
+                problems += [f"pairs: {name} has no seed {seed}" for seed in pair if seed not in seeds]
+                problems += ["pairs: the same run twice"] if pair[0] == pair[1] else []
     return problems
 
 
@@ -768,8 +950,8 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
     if keys[:1] == ["studies"] and keys[2:3] == ["across"]:
         del keys[3:4]
     first = 2 if keys[:1] == ["studies"] else 0
-    if keys[first : first + 2] == ["train", "decoder"] and len(keys) > first + 2:
-        del keys[first + 2]
+    if keys[first : first + 1] == ["train"] and keys[first + 1 : first + 2] in (["encoder"], ["decoder"], ["loss"]):
+        del keys[first + 2 : first + 3]
     return keys
 
 

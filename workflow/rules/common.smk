@@ -65,7 +65,8 @@ def setting_data(wildcards):
 def source_files(wildcards):
     if wildcards.dataset not in CONFIG.datasets:
         raise WorkflowError(f"no data set '{wildcards.dataset}' in the configuration")
-    return {role: f"{R}/downloads/{file}" for role, file in CONFIG.datasets[wildcards.dataset].files().items()}
+    found = CONFIG.datasets[wildcards.dataset]
+    return {role: f"{R}/downloads/{file}" for role, file in found.files().items()} | found.paths()
 
 
 def representation_files(study, name):
@@ -156,6 +157,16 @@ def figure_files(figure):
                     for start, points in STUDIES[figure.study].sweeps[sweep].items()
                 }
                 for sweep in figure.sweeps
+            },
+            "tables": study_tables(figure.study, "pairs", "runs", "summary"),
+        }
+    if figure.plot == "roeder2021_fig1":
+        swept = STUDIES[figure.study].sweeps[figure.sweep]
+        return {
+            "drawn": setting_files(figure.study, figure.setting),
+            "sweep": {
+                start: [{"setting": name, "value": value} for value, name in points.items()]
+                for start, points in swept.items()
             },
             "tables": study_tables(figure.study, "pairs", "runs", "summary"),
         }

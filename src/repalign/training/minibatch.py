@@ -13,10 +13,17 @@ from tqdm import tqdm
 
 from repalign.datasets.dataset import Dataset, candidate_sets
 from repalign.models.discriminative import ManySeeds, Weights
-from repalign.training.losses import contrastive_loss, discriminative_loss, sample_candidates
+from repalign.training.losses import (
+    contrastive_loss,
+    discriminative_loss,
+    noise_contrastive_loss,
+    notebook_loss,
+    sample_candidates,
+)
 
 logger = logging.getLogger(__name__)
 EVALUATION_ROWS = 4096
+EVALUATION_LOGITS = 1 << 22  # of one seed, in memory at once
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,10 @@ def chosen_device(name: str) -> torch.device:
 def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label: str = "train") -> Trained:
     """Trains one model a seed (Roeder et al. 2021, eq. 1) and records it.
 
-    `section` is a complete `train` section. A seed's initial weights, batches and candidate sets depend on that seed
-    alone. Where y is an input, S holds the y of the batch (InfoNCE). The history holds the loss on the last batch, and
-    on the test points loss and accuracy over all labels or, where y is an input, over the y of `batch_size` test points
-    in order.
+    `section` is a complete `train` section. A seed's initial weights, batches, candidate sets and noise depend on that
+    seed alone. Where y is an input, S holds the y of the batch (InfoNCE). The history holds the loss on the last batch,
+    whichever it is, and on the test points the negative log likelihood and accuracy over all labels or, where y is an
+    input, over the y of `batch_size` test points in order.
     """
     device = chosen_device(section["device"])
     models = ManySeeds(section, data.x_train.shape[1], data.classes or data.y_train.shape[1], device)
@@ -57,6 +64,10 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
     # Streams of their own: the initial weights come from manual_seed(seed) itself.
     states = [np.random.SeedSequence([seed, 2]).generate_state(1)[0] for seed in seeds]
     candidate_rngs = [torch.Generator().manual_seed(int(state)) for state in states]
+    loss = section.get("loss", {"kind": "softmax"})
+    noise = None
+    if loss["kind"] != "softmax":
+        noise = _Noise(loss, data.y_train, data.classes, section["batch_size"], seeds, device)
 
     last = section["steps"]
     saved = {0, last, *section["checkpoints"]}
@@ -78,7 +89,14 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
             candidates = torch.stack(drawn).to(device)
         inputs = (x_train[index], y) if data.paired else (x_train[index],)
         f, g = models.outputs(weights, *inputs, own_inputs=True)
-        losses = contrastive_loss(f, g) if data.paired else discriminative_loss(f, g, y, candidates)
+        if data.paired:
+            losses = contrastive_loss(f, g)
+        elif noise is None:
+            losses = discriminative_loss(f, g, y, candidates)
+        elif loss["kind"] == "notebook":
+            losses = notebook_loss(f, g, y, noise.draw())
+        else:
+            losses = noise_contrastive_loss(f, g, y, noise.draw(), noise.log_expected)
         if step in recorded:
             candidate_rows = section["batch_size"] if data.paired else None
             test_loss, test_accuracy = _evaluate(models, weights, x_test, y_test, candidate_rows)
@@ -99,6 +117,35 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
             optimiser.step()
     recorded_by_seed = {name: np.stack(values, axis=1) for name, values in history.items()}
     return Trained(weights=kept, steps=np.array(recorded), diverged_at=diverged_at, **recorded_by_seed)
+
+
+class _Noise:
+    """Noise labels for every point of a batch, each seed its own stream; uniform, or as often as in training."""
+
+    def __init__(
+        self,
+        section: Mapping[str, Any],
+        y: NDArray[np.int64],
+        classes: int,
+        points: int,
+        seeds: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self.y, self.classes, self.unigram = y, classes, section["noise"] == "unigram"
+        self.shape, self.device = (min(points, len(y)), section["noise_labels"]), device
+        self.rngs = [np.random.default_rng([seed, 3]) for seed in seeds]
+        share = np.bincount(y, minlength=classes) / len(y) if self.unigram else np.full(classes, 1 / classes)
+        with np.errstate(divide="ignore"):  # a label that no training point has is never drawn
+            log_expected = np.log(section["noise_labels"] * share)
+        self.log_expected = torch.from_numpy(log_expected.astype(np.float32)).to(device)
+
+    def draw(self) -> Tensor:
+        """Seeds x points x noise labels."""
+        if self.unigram:  # the label of a training point drawn at random
+            drawn = [self.y[rng.integers(len(self.y), size=self.shape)] for rng in self.rngs]
+        else:
+            drawn = [rng.integers(self.classes, size=self.shape) for rng in self.rngs]
+        return torch.from_numpy(np.stack(drawn)).to(self.device)
 
 
 def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Optimizer:
@@ -124,8 +171,9 @@ def _evaluate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Loss and accuracy on these points, for each seed: over all labels, or over the y of `candidates` points."""
     loss = correct = torch.zeros((), dtype=torch.float64, device=x.device)
-    edges = range(0, len(x), EVALUATION_ROWS)
-    parts = candidate_sets(len(x), candidates) if candidates else [(start, start + EVALUATION_ROWS) for start in edges]
+    rows = min(EVALUATION_ROWS, max(1, EVALUATION_LOGITS // models.classes))
+    edges = range(0, len(x), rows)
+    parts = candidate_sets(len(x), candidates) if candidates else [(start, start + rows) for start in edges]
     points = 0
     for start, stop in parts:
         part = y[start:stop]

@@ -204,7 +204,7 @@ class Words(LabelledDataset):
     words: ClassVar[bool] = True
     kind: Literal["words"]
     source: Literal["docstrings", "text", "lm1b"] = "docstrings"
-    packages: Annotated[list[Name], Field(min_length=1)] = ["numpy", "scipy", "sklearn", "pandas", "torch"]
+    packages: Annotated[list[Name], Field(min_length=1)] = ["numpy", "scipy", "sklearn", "pandas", "matplotlib"]
     text: Annotated[str | None, Field(description="path, from the folder in which snakemake runs")] = None
     archive: str = "lm1b/1-billion-word-language-modeling-benchmark-r13output.tar.gz"
     vocabulary: Annotated[int, Strict(), Field(ge=300, description="at most this many subwords")] = 8_000

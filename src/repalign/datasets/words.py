@@ -145,30 +145,33 @@ def read_archive(path: str | Path, most: int | None, n_test: int) -> tuple[list[
     """
     wanted = {"train": most, "test": n_test}
     found: dict[str, dict[str, None]] = {"train": {}, "test": {}}
-    with _archive_errors(path), tarfile.open(path, "r|gz") as archive:
+    with (
+        _archive_errors(path),
+        gzip.open(path) as packed,
+        tarfile.open(fileobj=packed, mode="r|") as archive,  # gzip's own reader: tarfile takes a cut stream as its end
+    ):
         for member in archive:
             split = next((split for split in FOLDERS if _belongs(member, split)), None)
             if split is not None:
                 file = archive.extractfile(member)
                 assert file is not None  # a regular file has contents
                 own, limit = found[split], wanted[split]
-                # A sentence of both parts is a test sentence only once it is removed below.
                 for line in filter(None, map(str.strip, _lines(file, f"{path}: {member.name}"))):
                     if limit is not None and len(own) >= limit:
                         break
                     own[line] = None
             if all(limit is not None and len(found[name]) >= limit for name, limit in wanted.items()):
                 break
+        else:
+            while packed.read(1 << 20):  # to the checksum at the end
+                pass
     if not found["train"] or not found["test"]:
         expected = " and ".join(f"{ARCHIVE}/{folder}/news.en*" for folder in FOLDERS.values())
         raise DataError(f"{path}: not the One Billion Word archive: no sentences in {expected}")
     for split, limit in wanted.items():
         if limit is not None and len(found[split]) < limit:
             raise DataError(f"{path}: {len(found[split])} {split} sentences, {limit} are asked for")
-    test = list(found["test"])
-    for sentence in test:
-        found["train"].pop(sentence, None)
-    return list(found["train"]), test
+    return [sentence for sentence in found["train"] if sentence not in found["test"]], list(found["test"])
 
 
 @contextmanager

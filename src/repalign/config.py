@@ -673,7 +673,7 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     """The checked configuration and every study's settings.
 
     An entry of `download.files`, `datasets`, `studies`, `figures`, of a study's `settings` or `sweeps`, or of a
-    figure's `sweeps`, `studies` or `names` that an overlay sets to null is left out. Raises ConfigError, one line for
+    figure's `sweeps`, `studies`, `names` or `losses` that an overlay sets to null is left out. Raises ConfigError, one line for
     each problem.
     """
     config = _validated(Config, _without_null_entries(raw), "")
@@ -987,7 +987,7 @@ def _without_null_entries(raw: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     kept = dict(raw)
-    maps = {"datasets": (), "studies": ("settings", "sweeps"), "figures": ("sweeps", "studies", "names")}
+    maps = {"datasets": (), "studies": ("settings", "sweeps"), "figures": ("sweeps", "studies", "names", "losses")}
     for key, own in maps.items():
         if key in kept:
             kept[key] = within(kept[key], own)

@@ -673,8 +673,8 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     """The checked configuration and every study's settings.
 
     An entry of `download.files`, `datasets`, `studies`, `figures`, of a study's `settings` or `sweeps`, or of a
-    figure's `sweeps`, `studies`, `names` or `losses` that an overlay sets to null is left out. Raises ConfigError, one line for
-    each problem.
+    figure's `sweeps`, `studies`, `names` or `losses` that an overlay sets to null is left out. Raises ConfigError, one
+    line for each problem.
     """
     config = _validated(Config, _without_null_entries(raw), "")
     expansions = {}

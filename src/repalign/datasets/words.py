@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +91,8 @@ def windows(
             offset += len(text)
     if not texts:
         return np.empty((0, WINDOW), np.int64), np.empty(0, np.int64)
-    places = np.concatenate(starts)[:, None] + np.arange(WINDOW)
-    return np.concatenate(texts)[places], np.concatenate(groups)
+    index = np.concatenate(starts)[:, None] + np.arange(WINDOW)
+    return np.concatenate(texts)[index], np.concatenate(groups)
 
 
 def _parted(rows: Windows) -> tuple[Windows, NDArray[np.int64]]:
@@ -191,7 +191,7 @@ def _belongs(member: tarfile.TarInfo, split: str) -> bool:
     return member.isfile() and parts[-3:-1] == (ARCHIVE, FOLDERS[split]) and parts[-1].startswith("news.en")
 
 
-def _lines(file: IO[bytes], place: str) -> Iterator[str]:
+def _lines(file: Iterable[bytes], place: str) -> Iterator[str]:
     for number, line in enumerate(file, start=1):
         try:
             yield line.decode("utf-8")

@@ -64,10 +64,7 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
     # Streams of their own: the initial weights come from manual_seed(seed) itself.
     states = [np.random.SeedSequence([seed, 2]).generate_state(1)[0] for seed in seeds]
     candidate_rngs = [torch.Generator().manual_seed(int(state)) for state in states]
-    loss = section.get("loss", {"kind": "softmax"})
-    noise = None
-    if loss["kind"] != "softmax":
-        noise = _Noise(loss, data.y_train, data.classes, section["batch_size"], seeds, device)
+    noise = _Noise.of(section, data, seeds, device)
 
     last = section["steps"]
     saved = {0, last, *section["checkpoints"]}
@@ -89,14 +86,10 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
             candidates = torch.stack(drawn).to(device)
         inputs = (x_train[index], y) if data.paired else (x_train[index],)
         f, g = models.outputs(weights, *inputs, own_inputs=True)
-        if data.paired:
-            losses = contrastive_loss(f, g)
-        elif noise is None:
-            losses = discriminative_loss(f, g, y, candidates)
-        elif loss["kind"] == "notebook":
-            losses = notebook_loss(f, g, y, noise.draw())
+        if noise is not None:
+            losses = noise.losses(f, g, y)
         else:
-            losses = noise_contrastive_loss(f, g, y, noise.draw(), noise.log_expected)
+            losses = contrastive_loss(f, g) if data.paired else discriminative_loss(f, g, y, candidates)
         if step in recorded:
             candidate_rows = section["batch_size"] if data.paired else None
             test_loss, test_accuracy = _evaluate(models, weights, x_test, y_test, candidate_rows)
@@ -120,24 +113,38 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
 
 
 class _Noise:
-    """Noise labels for every point of a batch, each seed its own stream; uniform, or as often as in training."""
+    """Noise labels for every point of a batch, each seed its own stream, and the losses that need them."""
 
     def __init__(
-        self,
-        section: Mapping[str, Any],
-        y: NDArray[np.int64],
-        classes: int,
-        points: int,
-        seeds: Sequence[int],
-        device: torch.device,
+        self, section: Mapping[str, Any], y: NDArray[np.int64], classes: int, points: int, seeds: Sequence[int]
     ) -> None:
-        self.y, self.classes, self.unigram = y, classes, section["noise"] == "unigram"
-        self.shape, self.device = (min(points, len(y)), section["noise_labels"]), device
+        """section: of `train.loss`; y: labels of all training points; points: of a batch."""
+        self.y, self.classes, self.kind, self.unigram = y, classes, section["kind"], section["noise"] == "unigram"
+        self.shape = (min(points, len(y)), section["noise_labels"])
         self.rngs = [np.random.default_rng([seed, 3]) for seed in seeds]
         share = np.bincount(y, minlength=classes) / len(y) if self.unigram else np.full(classes, 1 / classes)
         with np.errstate(divide="ignore"):  # a label that no training point has is never drawn
             log_expected = np.log(section["noise_labels"] * share)
-        self.log_expected = torch.from_numpy(log_expected.astype(np.float32)).to(device)
+        self.log_expected = torch.from_numpy(log_expected.astype(np.float32))
+
+    @classmethod
+    def of(
+        cls, section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], device: torch.device
+    ) -> "_Noise | None":
+        """What a `train` section needs; None for softmax."""
+        loss = section.get("loss", {"kind": "softmax"})
+        if loss["kind"] == "softmax":
+            return None
+        made = cls(loss, data.y_train, data.classes, section["batch_size"], seeds)
+        made.log_expected = made.log_expected.to(device)
+        return made
+
+    def losses(self, f: Tensor, g: Tensor, y: Tensor) -> Tensor:
+        """One loss a seed."""
+        noise = self.draw().to(f.device)
+        if self.kind == "notebook":
+            return notebook_loss(f, g, y, noise)
+        return noise_contrastive_loss(f, g, y, noise, self.log_expected)
 
     def draw(self) -> Tensor:
         """Seeds x points x noise labels."""
@@ -145,7 +152,7 @@ class _Noise:
             drawn = [self.y[rng.integers(len(self.y), size=self.shape)] for rng in self.rngs]
         else:
             drawn = [rng.integers(self.classes, size=self.shape) for rng in self.rngs]
-        return torch.from_numpy(np.stack(drawn)).to(self.device)
+        return torch.from_numpy(np.stack(drawn))
 
 
 def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Optimizer:

@@ -24,15 +24,16 @@ NAMES = {"f": "$f$: contexts", "g": "$g$: word vectors", "a": "$A$ from the deco
 LOWEST = -0.15  # of the panel of losses: R2 of A has no lower bound
 
 
-def chosen_words(data, asked, n):
-    """Labels that are drawn: those that are named, or the most frequent that are words."""
+def chosen_words(data, asked, first, n):
+    """Labels that are drawn: those that are named, or n from number `first` on that are words."""
     if asked:
         place = {fans.plain(name): number for number, name in reversed(list(enumerate(data.names)))}
         missing = [word for word in asked if word not in place]
         if missing:
             raise DataError(f"figure's words: {', '.join(missing)} are no subwords of the data set; name others")
         return np.array([place[word] for word in asked])
-    return np.array([k for k, name in enumerate(data.names) if fans.is_word(name)][:n])
+    words = [k for k, name in enumerate(data.names) if fans.is_word(name)]
+    return np.array([k for k in words if k >= first][:n] or words[-n:])
 
 
 def chosen_contexts(data, probes, n):
@@ -140,15 +141,16 @@ def draw(figure, files):
     data = dataset.read(files["drawn"]["data"])
     by_side, probes = read_runs(files["drawn"], figure["pairs"])
     items = {
-        "g": chosen_words(data, figure["words"], figure["n_words"]),
+        "g": chosen_words(data, figure["words"], figure["first_word"], figure["n_words"]),
         "f": chosen_contexts(data, probes, figure["contexts"]),
     }
     around = [[fans.plain(data.names[k]) for k in data.x_test[item]] for item in items["f"]]
     texts = [" ".join([*context[:2], "__", *context[2:]]) for context in around]
     names = {"g": [fans.plain(data.names[k]) for k in items["g"]], "f": [str(1 + k) for k in range(len(texts))]}
     rows = [("g", number) for number in range(len(figure["pairs"]))] + [("f", 0)]
-    canvas = plt.figure(figsize=(7.2, 2.25 * len(rows) + 2.7), layout="constrained")
-    upper, lower = canvas.subfigures(2, 1, height_ratios=[2.25 * len(rows), 2.7])
+    heights = [2.1 * len(rows), 0.35, 2.7]
+    canvas = plt.figure(figsize=(7.2, sum(heights)), layout="constrained")
+    upper, middle, lower = canvas.subfigures(3, 1, height_ratios=heights)
     grid = upper.subplots(len(rows), 3, squeeze=False)
     drawn = []
     for number, (axes, (side, pair)) in enumerate(zip(grid, rows, strict=True)):
@@ -157,8 +159,7 @@ def draw(figure, files):
         found = draw_pair(axes, runs, side, items[side], names[side], score)
         drawn += [part.assign(text=texts) if side == "f" else part for part in found]
         letter(axes[0], chr(ord("a") + number))
-    legend = "   ".join(f"{number} {text}" for number, text in zip(names["f"], texts, strict=True))
-    upper.supxlabel(fans.wrapped(legend, 110), size="x-small", y=0.0)
+    middle.text(0.5, 0.5, fans.legend(names["f"], texts), ha="center", va="center", size="x-small")
     left, right = lower.subplots(1, 2, sharey=True, width_ratios=[1, 1.2])
     measure = figure["measure"]
     two = {"f": ("f", "context", measure), "g": ("g", "vectors", measure)}
@@ -173,7 +174,7 @@ def draw(figure, files):
             series: (pairs.assign(score=pairs["score"].clip(lower=LOWEST)), clipped(summary))
             for series, (pairs, summary) in found.items()
         }
-        panels.sweep(axis, shown, names=NAMES, order=order)
+        panels.sweep(axis, shown, names=NAMES, order=order, joined=axis is left)
         for series, (pairs, summary) in found.items():
             drawn.append(pairs.assign(panel=panel, series=series))
             drawn.append(summary.assign(panel=panel, series=f"{series}, mean and interval"))
@@ -184,8 +185,11 @@ def draw(figure, files):
     letter(right, chr(ord("a") + len(rows) + 1))
     right.plot([], [], color="0.4", ls="--", lw=0.9, label="untrained pairs")
     right.plot([], [], color="0.4", ls=":", lw=0.9, label="shuffled points")
-    handles, labels = right.get_legend_handles_labels()
-    lower.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
+    entries = dict(zip(*right.get_legend_handles_labels()[::-1], strict=True))
+    labels = [*NAMES.values(), "untrained pairs", "shuffled points"]
+    lower.legend(
+        [entries[label] for label in labels], labels, loc="outside upper center", ncols=len(labels), fontsize="small"
+    )
     return canvas, pd.concat(drawn, ignore_index=True)
 
 

@@ -27,28 +27,32 @@ DIGITS = [
     "real-width-8",
     "real-output_dim-9",
 ]
-STUDIES = ("angular", "digits", "digits_models", "small_mnist")
+STUDIES = ("angular", "digits", "digits_models", "words", "small_mnist")
 BLOCKS = {study: ["seeds-000-002"] for study in STUDIES} | {
     "angular": ["seeds-000-001", "seeds-002-002"],
     "digits_models": ["seeds-000-001"],
+    "words": ["seeds-000-003"],
 }
 MODELS = ["leaky_relu", "narrow"]
 SETTINGS = {"angular": ANGULAR, "digits": DIGITS, "digits_models": MODELS, "small_mnist": ["default"]}
+SETTINGS["words"] = ["nce", "notebook"]
 ACROSS = {study: [] for study in STUDIES} | {
     "angular": [("teacher", "teacher-width-8")],
     "digits_models": [tuple(MODELS)],
 }
-FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
+FIG1, FIG2, FIG2_DIGITS, THEOREM = (f"plot_roeder2021_{name}" for name in ("fig1", "fig2", "fig2_digits", "theorem"))
 SHARED = {f"plot_alignment_{kind}" for kind in ("heatmap", "spectrum", "measures", "layers", "map")}
-FIGURES = {FIG2, FIG2_DIGITS, THEOREM} | SHARED
+FIGURES = {FIG1, FIG2, FIG2_DIGITS, THEOREM} | SHARED
 FIGURES_OF = {
     "angular": {FIG2, THEOREM},
     "digits": {FIG2_DIGITS, THEOREM},
     "digits_models": SHARED,
+    "words": {FIG1},
     "small_mnist": set(),
 }
 DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
 DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher", "small_mnist"}
+DATASETS |= {"docstrings"}
 PREPARED = {f"prepare {name}" for name in DATASETS}
 
 
@@ -215,7 +219,7 @@ CHANGES = [
     ),
     Change(
         "a line of a model",
-        ALL_CHAINS,
+        ALL_CHAINS - chain("words"),
         edit=(f"{LIB}/models/mlp.py", "super().__init__()", "super().__init__()\n        assert depth >= 0"),
     ),
     Change(

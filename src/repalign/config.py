@@ -547,7 +547,8 @@ class ClassificationFigure(Section):
 class WordsFigure(Section):
     """Roeder et al. 2021, Figure 1: word vectors of two runs before and after alignment; over dimensions; by loss.
 
-    words: subwords that are drawn; none named: the `n_words` most frequent that are words. contexts: as many contexts.
+    words: subwords that are drawn; none named: `n_words` that are words, in order of frequency from number `first_word`
+    on (70 to 89 are drawn in the paper). contexts: how many contexts are drawn.
     """
 
     plot: Literal["roeder2021_fig1"]
@@ -558,6 +559,7 @@ class WordsFigure(Section):
         Field(min_length=1, max_length=3, description="seeds of two runs, a row each"),
     ] = [[0, 1], [2, 3]]
     words: list[str] = []
+    first_word: Annotated[int, Strict(), Field(ge=0)] = 70
     n_words: Annotated[int, Strict(), Field(ge=3, le=20)] = 12
     contexts: Annotated[int, Strict(), Field(ge=3, le=12)] = 6
     sweep: Annotated[Name, Field(description="sweep over train.output_dim")]

@@ -13,7 +13,7 @@ from repalign.plots.style import series_colours
 
 SPACE = "Ġ"  # byte-level encodings' sign of a space, which begins a word
 COLOURS = 10
-GAP = 0.3  # least angle between two labels, in radians
+GAP = 0.17  # least angle between two labels, in radians
 Vectors = NDArray[np.floating]
 
 
@@ -27,9 +27,10 @@ def plain(name: str) -> str:
     return name.removeprefix(SPACE)
 
 
-def wrapped(text: str, width: int) -> str:
-    """The text in lines of at most this many characters."""
-    return textwrap.fill(text, width, break_long_words=False)
+def legend(names: Sequence[str], texts: Sequence[str], width: int = 120) -> str:
+    """Names and what they stand for, in lines of at most `width` characters that part no entry."""
+    entries = [f"{name}: {text}".replace(" ", "\u00a0") for name, text in zip(names, texts, strict=True)]
+    return textwrap.fill("    ".join(entries), width, break_long_words=False)
 
 
 def colours_by_angle(vectors: Vectors) -> list[Any]:
@@ -59,8 +60,8 @@ def overlay(axes: Axes, target: Vectors, moved: Vectors, names: Sequence[str], c
 
 def _frame(axes: Axes, vectors: Vectors) -> float:
     """A square about the origin with room for names. Returns the radius at which they stand."""
-    radius = 1.12 * float(np.linalg.norm(vectors, axis=1).max())
-    axes.set(xlim=(-1.42 * radius, 1.42 * radius), ylim=(-1.2 * radius, 1.2 * radius), xticks=[], yticks=[])
+    radius = 1.15 * float(np.linalg.norm(vectors, axis=1).max())
+    axes.set(xlim=(-1.55 * radius, 1.55 * radius), ylim=(-1.55 * radius, 1.55 * radius), xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     for spine in axes.spines.values():
         spine.set(visible=True, color="0.8", linewidth=0.6)
@@ -72,8 +73,16 @@ def _labels(axes: Axes, vectors: Vectors, names: Sequence[str], radius: float) -
     for (x, y), name, angle in zip(vectors, names, spread(angles, GAP), strict=True):
         place = radius * np.cos(angle), radius * np.sin(angle)
         axes.plot([x, 0.97 * place[0]], [y, 0.97 * place[1]], color="0.75", lw=0.4, zorder=0)
-        side = "center" if abs(np.cos(angle)) < 0.25 else "left" if np.cos(angle) > 0 else "right"
-        axes.text(*place, name, ha=side, va="center", size=6.5)
+        right = np.cos(angle) >= 0
+        axes.text(
+            *place,
+            name,
+            ha="left" if right else "right",
+            va="center",
+            rotation=np.degrees(angle) + (0 if right else 180),
+            rotation_mode="anchor",
+            size=6.5,
+        )
 
 
 def spread(angles: Vectors, gap: float) -> NDArray[np.float64]:

@@ -87,15 +87,13 @@ def draw_pair(axes, runs, side, items, names, score):
         return []
     target, source = (in_common_units(run.drawn) for run in (first, second))
     moved = mapped(source, target, items)
-    drawn = {
-        f"run {second.seed}": source[items],
-        f"run {first.seed}": target[items],
-        f"run {second.seed}, mapped": moved,
-    }
-    colours = fans.colours_by_angle(target[items])
-    fans.fan(axes[0], source[items], names, colours)
-    fans.fan(axes[1], target[items], names, colours)
-    fans.overlay(axes[2], target[items], moved, names, colours)
+    origin = target[items].mean(axis=0)  # of both fans of the overlay, so that a shift that the map leaves is seen
+    source, target, moved = source[items] - source[items].mean(axis=0), target[items] - origin, moved - origin
+    drawn = {f"run {second.seed}": source, f"run {first.seed}": target, f"run {second.seed}, mapped": moved}
+    colours = fans.colours_by_angle(target)
+    fans.fan(axes[0], source, names, colours)
+    fans.fan(axes[1], target, names, colours)
+    fans.overlay(axes[2], target, moved, names, colours)
     return [
         pd.DataFrame({"series": series, "name": names, "x": rows[:, 0], "y": rows[:, 1]}).assign(
             panel=f"{side}, runs {first.seed} and {second.seed}", score=score
@@ -147,8 +145,8 @@ def draw(figure, files):
     around = [[fans.plain(data.names[k]) for k in data.x_test[item]] for item in items["f"]]
     texts = [" ".join([*context[:2], "__", *context[2:]]) for context in around]
     names = {"g": [fans.plain(data.names[k]) for k in items["g"]], "f": [str(1 + k) for k in range(len(texts))]}
-    rows = [("g", number) for number in range(len(figure["pairs"]))] + [("f", 0)]
-    heights = [2.1 * len(rows), 0.35, 2.7]
+    rows = [(side, number) for number in range(len(figure["pairs"])) for side in ("g", "f")]
+    heights = [1.95 * len(rows), 0.35, 2.7]
     canvas = plt.figure(figsize=(7.2, sum(heights)), layout="constrained")
     upper, middle, lower = canvas.subfigures(3, 1, height_ratios=heights)
     grid = upper.subplots(len(rows), 3, squeeze=False)

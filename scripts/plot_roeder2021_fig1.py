@@ -146,7 +146,7 @@ def draw(figure, files):
     texts = [" ".join([*context[:2], "__", *context[2:]]) for context in around]
     names = {"g": [fans.plain(data.names[k]) for k in items["g"]], "f": [str(1 + k) for k in range(len(texts))]}
     rows = [(side, number) for number in range(len(figure["pairs"])) for side in ("g", "f")]
-    heights = [1.95 * len(rows), 0.35, 2.7]
+    heights = [2.1 * len(rows), 0.35, 2.7]
     canvas = plt.figure(figsize=(7.2, sum(heights)), layout="constrained")
     upper, middle, lower = canvas.subfigures(3, 1, height_ratios=heights)
     grid = upper.subplots(len(rows), 3, squeeze=False)

@@ -61,7 +61,7 @@ def overlay(axes: Axes, target: Vectors, moved: Vectors, names: Sequence[str], c
 def _frame(axes: Axes, vectors: Vectors) -> float:
     """A square about the origin with room for names. Returns the radius at which they stand."""
     radius = 1.15 * float(np.linalg.norm(vectors, axis=1).max())
-    axes.set(xlim=(-1.65 * radius, 1.65 * radius), ylim=(-1.65 * radius, 1.65 * radius), xticks=[], yticks=[])
+    axes.set(xlim=(-1.95 * radius, 1.95 * radius), ylim=(-1.95 * radius, 1.95 * radius), xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     for spine in axes.spines.values():
         spine.set(visible=True, color="0.8", linewidth=0.6)
@@ -81,7 +81,7 @@ def _labels(axes: Axes, vectors: Vectors, names: Sequence[str], radius: float) -
             va="center",
             rotation=np.degrees(angle) + (0 if right else 180),
             rotation_mode="anchor",
-            size=6.5,
+            size=6,
         )
 
 

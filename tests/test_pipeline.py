@@ -29,38 +29,46 @@ DIGITS = [
     "real-output_dim-9",
 ]
 CONTRASTIVE = ["default", "default-n_train-100", "default-width-8"]
-STUDIES = ("angular", "digits", "digits_models", "contrastive", "small_mnist")
+LANGUAGE = ["width-8", "width-16"]
+STUDIES = ("angular", "digits", "digits_models", "words", "contrastive", "language", "small_mnist")
 BLOCKS = {study: ["seeds-000-002"] for study in STUDIES} | {
     "angular": ["seeds-000-001", "seeds-002-002"],
     "digits_models": ["seeds-000-001"],
+    "words": ["seeds-000-003"],
+    "language": ["seeds-000-001"],
 }
 MODELS = ["leaky_relu", "narrow"]
 SETTINGS = {
     "angular": ANGULAR,
     "digits": DIGITS,
     "digits_models": MODELS,
+    "words": ["nce", "notebook"],
     "contrastive": CONTRASTIVE,
+    "language": LANGUAGE,
     "small_mnist": ["default"],
 }
 ACROSS = {study: [] for study in STUDIES} | {
     "angular": [("teacher", "teacher-width-8")],
     "digits_models": [tuple(MODELS)],
     "contrastive": [("default-width-8", "default")],
+    "language": [("width-16", "width-8")],
 }
-FIG2, FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2", "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
-FIG3 = "plot_roeder2021_fig3"
+FIG1, FIG2, FIG3, FIG4 = (f"plot_roeder2021_fig{number}" for number in (1, 2, 3, 4))
+FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
 SHARED = {f"plot_alignment_{kind}" for kind in ("heatmap", "spectrum", "measures", "layers", "map")}
-FIGURES = {FIG2, FIG2_DIGITS, THEOREM, FIG3} | SHARED
+FIGURES = {FIG1, FIG2, FIG2_DIGITS, THEOREM, FIG3, FIG4} | SHARED
 FIGURES_OF = {
     "angular": {FIG2, THEOREM},
     "digits": {FIG2_DIGITS, THEOREM},
     "digits_models": SHARED,
+    "words": {FIG1},
     "contrastive": {FIG3},
+    "language": {FIG4},
     "small_mnist": set(),
 }
 DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
 DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher"}
-DATASETS |= {"photographs", "small_mnist"}
+DATASETS |= {"docstrings", "photographs", "sentences", "small_mnist"}
 PREPARED = {f"prepare {name}" for name in DATASETS}
 
 
@@ -227,7 +235,7 @@ CHANGES = [
     ),
     Change(
         "a line of a model",
-        ALL_CHAINS,
+        ALL_CHAINS - chain("words"),
         edit=(f"{LIB}/models/mlp.py", "super().__init__()", "super().__init__()\n        assert depth >= 0"),
     ),
     Change(

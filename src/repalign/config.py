@@ -14,7 +14,7 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -139,9 +139,14 @@ class DatasetSection(Section):
 class LabelledDataset(DatasetSection):
     """A data set whose y are labels."""
 
+    words: ClassVar[bool] = False
+    """Whether x consists of labels, too."""
+
 
 class PairedDataset(DatasetSection):
     """A data set whose y are inputs of their own, such as another part of the same image."""
+
+    words: ClassVar[bool] = False
 
 
 class AngularClasses(LabelledDataset):
@@ -288,8 +293,47 @@ class Photographs(Patches):
         return self
 
 
+class Words(LabelledDataset):
+    """Windows of 5 subwords: the 4 around a target, and the target (Roeder et al. 2021, Figure 1).
+
+    source: docstrings of `packages`; `text`, a file with one sentence a line, plain or .gz; or lm1b, the One Billion
+    Word archive (`archive` is the name of its entry in `download.files`). sentences: how many to train on, null: all.
+    """
+
+    words: ClassVar[bool] = True
+    kind: Literal["words"]
+    source: Literal["docstrings", "text", "lm1b"] = "docstrings"
+    packages: Annotated[list[Name], Field(min_length=1)] = ["numpy", "scipy", "sklearn", "pandas", "matplotlib"]
+    text: Annotated[str | None, Field(description="path, from the folder in which snakemake runs")] = None
+    archive: str = "lm1b/1-billion-word-language-modeling-benchmark-r13output.tar.gz"
+    vocabulary: Annotated[int, Strict(), Field(ge=300, description="at most this many subwords")] = 8_000
+    min_count: Annotated[Count, Field(description="targets that are rarer are one label, <unk>")] = 5
+    windows_per_sentence: Count = 20
+    sentences: Count | None = None
+    test_sentences: Count = 1_000
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _has_its_text(self) -> "Words":
+        if (self.source == "text") != (self.text is not None):
+            raise PydanticCustomError("no_text", "source text and the path `text` go together: give both or neither")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """The most labels that there can be: the subwords and <unk>."""
+        return self.vocabulary + 1
+
+    def files(self) -> dict[str, str]:
+        return {"archive": self.archive} if self.source == "lm1b" else {}
+
+    def paths(self) -> dict[str, str]:
+        return {"text": self.text} if self.text is not None else {}
+
+
 Dataset = Annotated[
-    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs | Sentences, Field(discriminator="kind")
+    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs | Sentences | Words,
+    Field(discriminator="kind"),
 ]
 
 
@@ -329,6 +373,15 @@ class Mlp(Section):
         return [f"hidden_{layer}" for layer in range(1, self.depth + 1)] + ["output"]
 
 
+class LogBilinear(Section):
+    """A weighted sum of the vectors of the context words (Mnih and Teh 2012); its output is [context; 1]."""
+
+    kind: Literal["log_bilinear"]
+
+    def layers(self) -> list[str]:
+        return ["context", "output"]
+
+
 class LabelTable(Section):
     """A lookup table: one free vector a label."""
 
@@ -350,6 +403,40 @@ class InputMlp(Mlp):
     kind: Literal["mlp"]
 
 
+class WordTable(Section):
+    """A vector and a bias a word: the decoder of log_bilinear; its output is [vectors; bias]."""
+
+    kind: Literal["word_table"]
+
+    def layers(self) -> list[str]:
+        return ["vectors", "output"]
+
+
+class Softmax(Section):
+    """The negative log likelihood of eq. 1 itself."""
+
+    kind: Literal["softmax"] = "softmax"
+
+
+class NoiseContrastive(Section):
+    """Noise-contrastive estimation (Gutmann and Hyvarinen 2010; Mnih and Teh 2012).
+
+    noise: labels as often as in training, or all alike.
+    """
+
+    kind: Literal["noise_contrastive"]
+    noise: Literal["unigram", "uniform"] = "unigram"
+    noise_labels: Count = 25
+
+
+class NotebookLoss(Section):
+    """The loss of the notebook of Roeder et al. 2021: noise-contrastive without the term log(k p_noise)."""
+
+    kind: Literal["notebook"]
+    noise: Literal["unigram", "uniform"] = "uniform"
+    noise_labels: Count = 25
+
+
 class Optimiser(Section):
     """Stochastic gradient descent, plain or Adam."""
 
@@ -363,11 +450,14 @@ class Train(Section):
     """Models p(y|x,S) proportional to exp(f(x).g(y)) (Roeder et al. 2021, eq. 1) and how they are trained."""
 
     output_dim: Annotated[int, Strict(), Field(ge=1, description="M, the dimension of f and g")] = 2
-    encoder: Mlp = Mlp()
+    encoder: Annotated[
+        Mlp | LogBilinear, Field(discriminator="kind", description="mlp where no kind is given; of words, log_bilinear")
+    ] = Mlp()
     decoder: Annotated[
-        LabelTable | LabelMlp | InputMlp,
-        Field(discriminator="kind", description="of labels, or, where y is an input, mlp"),
+        LabelTable | LabelMlp | InputMlp | WordTable,
+        Field(discriminator="kind", description="of labels; where y is an input, mlp; of words, word_table"),
     ] = LabelMlp(kind="label_mlp")
+    loss: Annotated[Softmax | NoiseContrastive | NotebookLoss, Field(discriminator="kind")] = Softmax()
     candidates: Annotated[int, Strict(), Field(ge=2, description="size of S; null: all labels")] | None = None
     optimiser: Optimiser = Optimiser()
     batch_size: Count = 256
@@ -375,6 +465,13 @@ class Train(Section):
     checkpoints: list[Annotated[int, Strict(), Field(ge=0)]] = []
     history_every: Count = 250
     device: Device = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encoder_is_mlp_by_default(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("encoder"), Mapping):
+            return {**data, "encoder": {"kind": "mlp", **data["encoder"]}}
+        return data
 
     def saved_steps(self) -> list[int]:
         """Steps whose weights are kept: the untrained network, the asked ones, the last."""
@@ -675,6 +772,29 @@ class ClassificationFigure(Section):
     palette: Literal["husl", "hls", "twilight", "viridis", "cividis", "tab20"] = "husl"
 
 
+class WordsFigure(Section):
+    """Roeder et al. 2021, Figure 1: word vectors of two runs before and after alignment; over dimensions; by loss.
+
+    words: subwords that are drawn; none named: `n_words` that are words, in order of frequency from number `first_word`
+    on (70 to 89 are drawn in the paper). contexts: how many contexts are drawn.
+    """
+
+    plot: Literal["roeder2021_fig1"]
+    study: Name
+    setting: Annotated[Name, Field(description="the setting that is drawn")]
+    pairs: Annotated[
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]],
+        Field(min_length=1, max_length=3, description="seeds of two runs, a row each"),
+    ] = [[0, 1], [2, 3]]
+    words: list[str] = []
+    first_word: Annotated[int, Strict(), Field(ge=0)] = 70
+    n_words: Annotated[int, Strict(), Field(ge=3, le=20)] = 12
+    contexts: Annotated[int, Strict(), Field(ge=3, le=12)] = 6
+    sweep: Annotated[Name, Field(description="sweep over train.output_dim")]
+    losses: Annotated[dict[Name, str], Field(min_length=1, description="settings with the names of their losses")]
+    measure: Literal["mean_cca", "linear_r2", "affine_r2"] = "affine_r2"
+
+
 THEOREM_MEASURES = ("affine_r2", "decoder_r2", "mean_kl")
 OF_OUTPUTS = ("mean_kl", "logit_distance")  # rows of the side `output`, whatever the layer of a figure
 
@@ -780,7 +900,8 @@ class MapFigure(StudyFigure):
 
 
 Figure = Annotated[
-    ClassificationFigure
+    WordsFigure
+    | ClassificationFigure
     | LanguageFigure
     | TheoremFigure
     | ContrastiveFigure
@@ -831,8 +952,8 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     """The checked configuration and every study's settings.
 
     An entry of `download.files`, `datasets`, `studies`, `figures`, of a study's `settings` or `sweeps`, or of a
-    figure's `sweeps`, `studies` or `names` that an overlay sets to null is left out. Raises ConfigError, one line for
-    each problem.
+    figure's `sweeps`, `studies`, `names` or `losses` that an overlay sets to null is left out. Raises ConfigError, one
+    line for each problem.
     """
     config = _validated(Config, _without_null_entries(raw), "")
     expansions = {}
@@ -880,6 +1001,7 @@ def _setting_problems(config: Config, setting: Setting | LanguageSetting) -> lis
         problems += _paired_problems(setting, most)
     else:
         problems += _label_problems(setting, dataset.classes)
+    problems += _word_problems(setting, dataset.words)
     if max(train.saved_steps()) > train.steps:
         problems.append(f"train.checkpoints: step {max(train.saved_steps())} is after the last, {train.steps}")
     for step in represent.steps or []:
@@ -925,7 +1047,8 @@ def _language_problems(setting: LanguageSetting, dataset: Any) -> list[str]:
 
 def _label_problems(setting: Setting, labels: int) -> list[str]:
     """Where y is a label."""
-    problems, train, dim = [], setting.train, setting.train.output_dim
+    problems, train = [], setting.train
+    dim = train.output_dim + (train.decoder.kind == "word_table")
     if train.decoder.kind == "mlp":
         problems.append("train.decoder.kind: mlp takes inputs, but y are labels; use label_table or label_mlp")
     if dim > labels - 1 and "decoder_r2" in setting.score.measures:
@@ -935,6 +1058,22 @@ def _label_problems(setting: Setting, labels: int) -> list[str]:
         )
     if train.candidates is not None and train.candidates > labels:
         problems.append(f"train.candidates: {train.candidates} of {labels} labels")
+    if train.candidates is not None and train.loss.kind != "softmax":
+        problems.append(f"train.candidates: {train.loss.kind} draws its own labels; leave it out, or use softmax")
+    return problems
+
+
+def _word_problems(setting: Setting, words: bool) -> list[str]:
+    """Encoders and decoders of words go with data of words, and with nothing else."""
+    problems = []
+    for key, network, own in (
+        ("encoder", setting.train.encoder, "log_bilinear"),
+        ("decoder", setting.train.decoder, "word_table"),
+    ):
+        if words and network.kind != own:
+            problems.append(f"train.{key}.kind: {network.kind} cannot take words; use {own}")
+        if not words and network.kind == own:
+            problems.append(f"train.{key}.kind: {own} takes words alone, and {setting.data.dataset} holds none")
     return problems
 
 
@@ -949,6 +1088,8 @@ def _paired_problems(setting: Setting, most: int | None) -> list[str]:
         problems.append(f"train.decoder.kind: {setting.train.decoder.kind} takes labels, but y are inputs; use mlp")
     if setting.train.candidates is not None:
         problems.append("train.candidates: S holds the y of the batch; leave it out and set train.batch_size")
+    if setting.train.loss.kind != "softmax":
+        problems.append(f"train.loss.kind: {setting.train.loss.kind} takes labels, but y are inputs; use softmax")
     outputs = [measure for measure in OF_OUTPUTS if measure in setting.score.measures]
     if outputs:
         problems.append(f"score.measures: {', '.join(outputs)} need a set of labels, but y are inputs; leave them out")
@@ -976,12 +1117,14 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
         language = isinstance(config.studies[figure.study], LanguageStudy)
         if isinstance(figure, LanguageFigure):
             return _language_figure_problems(expansion, figure) if language else ["study: not of kind language"]
-        if isinstance(figure, ClassificationFigure) and language:
+        if isinstance(figure, ClassificationFigure | ContrastiveFigure | WordsFigure) and language:
             return [f"study: {figure.study} is of kind language, which this figure does not draw"]
         if isinstance(figure, ClassificationFigure):
             return _classification_problems(expansion, figure)
         if isinstance(figure, ContrastiveFigure):
             return _contrastive_problems(expansion, figure)
+        if isinstance(figure, WordsFigure):
+            return _words_problems(config, expansion, figure)
         return _study_figure_problems(expansion, figure)
     problems = []
     for study in figure.studies:
@@ -1042,6 +1185,7 @@ def _language_figure_problems(expansion: Expansion, figure: LanguageFigure) -> l
     ]
     if figure.published and len(figure.sizes) != 4:
         problems.append("published: the published curves are of four sizes")
+    return problems
 
 
 def _is_positive(value: Any) -> bool:
@@ -1073,7 +1217,7 @@ def _contrastive_problems(expansion: Expansion, figure: ContrastiveFigure) -> li
             if place == "compared" and frozenset(pair) not in compared
         ]
     for name, place in drawn.items():
-        setting = expansion.settings[name]
+        setting: Any = expansion.settings[name]
         problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, (figure.measure,))]
         if "output" not in setting.represent.decoder_layers:
             problems.append(f"{place}: setting {name} does not represent the output of g")
@@ -1081,6 +1225,36 @@ def _contrastive_problems(expansion: Expansion, figure: ContrastiveFigure) -> li
             problems.append(f"{place}: setting {name} has labels for y; this figure is of inputs")
         if 0 not in (setting.represent.steps or [0]):
             problems.append(f"{place}: setting {name} does not represent step 0, the untrained pair")
+    return problems
+
+
+def _words_problems(config: Config, expansion: Expansion, figure: WordsFigure) -> list[str]:
+    if figure.sweep not in expansion.sweeps:
+        return [f"sweep: no sweep '{figure.sweep}' in {figure.study}: {', '.join(expansion.sweeps) or 'it has none'}"]
+    swept = [name for made in expansion.sweeps[figure.sweep].values() for name in made.values()]
+    drawn = {figure.setting: "setting"} | dict.fromkeys(figure.losses, "losses") | dict.fromkeys(swept, "sweep")
+    problems = []
+    for name, place in drawn.items():
+        if name not in expansion.settings:
+            problems.append(f"{place}: no setting '{name}' in {figure.study}: {', '.join(expansion.settings)}")
+            continue
+        setting: Any = expansion.settings[name]
+        if not config.datasets[setting.data.dataset].words:
+            problems.append(f"{place}: setting {name} is of {setting.data.dataset}, which holds no words")
+            continue
+        problems += [f"{place}: setting {name} {lack}" for lack in _lacks(setting, (figure.measure, "affine_r2"))]
+        for key, layer in (("layers", "context"), ("decoder_layers", "vectors")):
+            if layer not in getattr(setting.represent, key):
+                problems.append(f"{place}: setting {name} does not represent {layer}; add it to represent.{key}")
+        if name in figure.losses and "decoder_r2" not in setting.score.measures:
+            problems.append(f"losses: setting {name} does not score decoder_r2")
+        if name == figure.setting:
+            if setting.train.output_dim != 2:
+                problems.append(f"setting: {name} has train.output_dim {setting.train.output_dim}; the plane shows 2")
+            seeds = [seed for block in setting.seeds.blocks().values() for seed in block]
+            for pair in figure.pairs:
+                problems += [f"pairs: {name} has no seed {seed}" for seed in pair if seed not in seeds]
+                problems += ["pairs: the same run twice"] if pair[0] == pair[1] else []
     return problems
 
 
@@ -1175,6 +1349,8 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
         del keys[first + 2]
     if keys[first : first + 1] == ["model"] and keys[first + 1 : first + 2] in (["gpt2"], ["hub"], ["folder"]):
         del keys[first + 1]
+    if keys[first : first + 1] == ["train"] and keys[first + 1 : first + 2] in (["encoder"], ["decoder"], ["loss"]):
+        del keys[first + 2 : first + 3]
     return keys
 
 
@@ -1210,7 +1386,7 @@ def _without_null_entries(raw: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     kept = dict(raw)
-    maps = {"datasets": (), "studies": ("settings", "sweeps"), "figures": ("sweeps", "studies", "names")}
+    maps = {"datasets": (), "studies": ("settings", "sweeps"), "figures": ("sweeps", "studies", "names", "losses")}
     for key, own in maps.items():
         if key in kept:
             kept[key] = within(kept[key], own)

@@ -79,6 +79,7 @@ def own_files(dataset, role, path):
     if not Path(path).is_dir():
         return path
     return [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()]
+    return {role: f"{R}/downloads/{file}" for role, file in found.files().items()} | found.paths()
 
 
 def representation_files(study, name):
@@ -209,6 +210,16 @@ def figure_files(figure):
                     for start, points in STUDIES[figure.study].sweeps[sweep].items()
                 }
                 for sweep in figure.sweeps
+            },
+            "tables": study_tables(figure.study, "pairs", "runs", "summary"),
+        }
+    if figure.plot == "roeder2021_fig1":
+        swept = STUDIES[figure.study].sweeps[figure.sweep]
+        return {
+            "drawn": setting_files(figure.study, figure.setting),
+            "sweep": {
+                start: [{"setting": name, "value": value} for value, name in points.items()]
+                for start, points in swept.items()
             },
             "tables": study_tables(figure.study, "pairs", "runs", "summary"),
         }

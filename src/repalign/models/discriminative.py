@@ -38,8 +38,10 @@ def build(section: Mapping[str, Any], input_dim: int, classes: int) -> Discrimin
     """
     encoder, decoder = (import_module(f"repalign.models.{section[part]['kind']}") for part in ("encoder", "decoder"))
     dim = section["output_dim"]
+    # Words are both what x consists of and the labels, so an encoder of words takes their number.
+    words = (classes,) if section["encoder"]["kind"] == "log_bilinear" else ()
     return DiscriminativeModel(
-        encoder.build(section["encoder"], input_dim, dim), decoder.build(section["decoder"], classes, dim)
+        encoder.build(section["encoder"], input_dim, dim, *words), decoder.build(section["decoder"], classes, dim)
     )
 
 

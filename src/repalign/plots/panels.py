@@ -67,13 +67,15 @@ def sweep(
     *,
     names: Mapping[str, str],
     order: Sequence[str],
+    joined: bool = True,
 ) -> None:
     """Scores along a swept value: every pair as a small dot, the mean with its interval, and the nulls.
 
     curves: series -> (pairs with columns value, score; summary with columns value, mean, low, high, null_untrained,
     which is drawn dashed, and chance, dotted).
     Values are equally spaced on the axis, in the order of the summary. A series has the colour and marker of its place
-    in `order`, so that it looks the same in every panel.
+    in `order`, so that it looks the same in every panel. joined: whether a line joins the means; not where the values
+    have no order.
     """
     colours = series_colours(len(order))
     for series, (pairs, summary) in curves.items():
@@ -102,6 +104,7 @@ def sweep(
             ms=5,
             mec="white",
             mew=0.6,
+            ls="-" if joined else "none",
             lw=1.2,
             capsize=2.5,
             label=names.get(series, series),

@@ -13,10 +13,17 @@ from tqdm import tqdm
 
 from repalign.datasets.dataset import Dataset, candidate_sets
 from repalign.models.discriminative import ManySeeds, Weights
-from repalign.training.losses import contrastive_loss, discriminative_loss, sample_candidates
+from repalign.training.losses import (
+    contrastive_loss,
+    discriminative_loss,
+    noise_contrastive_loss,
+    notebook_loss,
+    sample_candidates,
+)
 
 logger = logging.getLogger(__name__)
 EVALUATION_ROWS = 4096
+EVALUATION_LOGITS = 1 << 22  # of one seed, in memory at once
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,10 @@ def chosen_device(name: str) -> torch.device:
 def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label: str = "train") -> Trained:
     """Trains one model a seed (Roeder et al. 2021, eq. 1) and records it.
 
-    `section` is a complete `train` section. A seed's initial weights, batches and candidate sets depend on that seed
-    alone. Where y is an input, S holds the y of the batch (InfoNCE). The history holds the loss on the last batch, and
-    on the test points loss and accuracy over all labels or, where y is an input, over the y of `batch_size` test points
-    in order.
+    `section` is a complete `train` section. A seed's initial weights, batches, candidate sets and noise depend on that
+    seed alone. Where y is an input, S holds the y of the batch (InfoNCE). The history holds the loss on the last batch,
+    whichever it is, and on the test points the negative log likelihood and accuracy over all labels or, where y is an
+    input, over the y of `batch_size` test points in order.
     """
     device = chosen_device(section["device"])
     models = ManySeeds(section, data.x_train.shape[1], data.classes or data.y_train.shape[1], device)
@@ -57,6 +64,7 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
     # Streams of their own: the initial weights come from manual_seed(seed) itself.
     states = [np.random.SeedSequence([seed, 2]).generate_state(1)[0] for seed in seeds]
     candidate_rngs = [torch.Generator().manual_seed(int(state)) for state in states]
+    noise = _Noise.of(section, data, seeds, device)
 
     last = section["steps"]
     saved = {0, last, *section["checkpoints"]}
@@ -78,7 +86,10 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
             candidates = torch.stack(drawn).to(device)
         inputs = (x_train[index], y) if data.paired else (x_train[index],)
         f, g = models.outputs(weights, *inputs, own_inputs=True)
-        losses = contrastive_loss(f, g) if data.paired else discriminative_loss(f, g, y, candidates)
+        if noise is not None:
+            losses = noise.losses(f, g, y)
+        else:
+            losses = contrastive_loss(f, g) if data.paired else discriminative_loss(f, g, y, candidates)
         if step in recorded:
             candidate_rows = section["batch_size"] if data.paired else None
             test_loss, test_accuracy = _evaluate(models, weights, x_test, y_test, candidate_rows)
@@ -99,6 +110,49 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
             optimiser.step()
     recorded_by_seed = {name: np.stack(values, axis=1) for name, values in history.items()}
     return Trained(weights=kept, steps=np.array(recorded), diverged_at=diverged_at, **recorded_by_seed)
+
+
+class _Noise:
+    """Noise labels for every point of a batch, each seed its own stream, and the losses that need them."""
+
+    def __init__(
+        self, section: Mapping[str, Any], y: NDArray[np.int64], classes: int, points: int, seeds: Sequence[int]
+    ) -> None:
+        """section: of `train.loss`; y: labels of all training points; points: of a batch."""
+        self.y, self.classes, self.kind, self.unigram = y, classes, section["kind"], section["noise"] == "unigram"
+        self.shape = (min(points, len(y)), section["noise_labels"])
+        self.rngs = [np.random.default_rng([seed, 3]) for seed in seeds]
+        share = np.bincount(y, minlength=classes) / len(y) if self.unigram else np.full(classes, 1 / classes)
+        with np.errstate(divide="ignore"):  # a label that no training point has is never drawn
+            log_expected = np.log(section["noise_labels"] * share)
+        self.log_expected = torch.from_numpy(log_expected.astype(np.float32))
+
+    @classmethod
+    def of(
+        cls, section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], device: torch.device
+    ) -> "_Noise | None":
+        """What a `train` section needs; None for softmax."""
+        loss = section.get("loss", {"kind": "softmax"})
+        if loss["kind"] == "softmax":
+            return None
+        made = cls(loss, data.y_train, data.classes, section["batch_size"], seeds)
+        made.log_expected = made.log_expected.to(device)
+        return made
+
+    def losses(self, f: Tensor, g: Tensor, y: Tensor) -> Tensor:
+        """One loss a seed."""
+        noise = self.draw().to(f.device)
+        if self.kind == "notebook":
+            return notebook_loss(f, g, y, noise)
+        return noise_contrastive_loss(f, g, y, noise, self.log_expected)
+
+    def draw(self) -> Tensor:
+        """Seeds x points x noise labels."""
+        if self.unigram:  # the label of a training point drawn at random
+            drawn = [self.y[rng.integers(len(self.y), size=self.shape)] for rng in self.rngs]
+        else:
+            drawn = [rng.integers(self.classes, size=self.shape) for rng in self.rngs]
+        return torch.from_numpy(np.stack(drawn))
 
 
 def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Optimizer:
@@ -124,8 +178,9 @@ def _evaluate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Loss and accuracy on these points, for each seed: over all labels, or over the y of `candidates` points."""
     loss = correct = torch.zeros((), dtype=torch.float64, device=x.device)
-    edges = range(0, len(x), EVALUATION_ROWS)
-    parts = candidate_sets(len(x), candidates) if candidates else [(start, start + EVALUATION_ROWS) for start in edges]
+    rows = min(EVALUATION_ROWS, max(1, EVALUATION_LOGITS // models.classes))
+    edges = range(0, len(x), rows)
+    parts = candidate_sets(len(x), candidates) if candidates else [(start, start + rows) for start in edges]
     points = 0
     for start, stop in parts:
         part = y[start:stop]

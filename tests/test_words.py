@@ -588,7 +588,7 @@ def test_sections_of_words_are_complete_and_a_loss_replaces_another() -> None:
             "words alone",
         ),
         ("{studies: {s: {train: {encoder: {width: 4}}}}}", "studies.s.train.encoder", "valid keys: kind"),
-        ("{studies: {s: {train: {loss: {noise_words: 4}}}}}", "studies.s.train.loss", "did you mean 'noise_labels'?"),
+        ("{studies: {s: {train: {loss: {noise_label: 4}}}}}", "studies.s.train.loss", "did you mean 'noise_labels'?"),
         ("{studies: {s: {train: {loss: {kind: nce}}}}}", "studies.s.train.loss", "'noise_contrastive'"),
         ("{studies: {s: {train: {candidates: 4}}}}", "studies.s", "noise_contrastive draws its own labels"),
         ("{studies: {s: {train: {output_dim: 400}}}}", "studies.s", "M = 401 is more than K - 1 = 400"),

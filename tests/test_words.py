@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.special import expit
+from snakemake.utils import update_config
 
+from repalign.config import load
 from repalign.datasets import dataset, words
 from repalign.datasets.dataset import Dataset
-from repalign.errors import DataError
+from repalign.errors import ConfigError, DataError
 from repalign.measures.regression import r2
 from repalign.models.discriminative import ManySeeds, build
+from repalign.plots import fans
 from repalign.training.losses import noise_contrastive_loss, notebook_loss
 from repalign.training.minibatch import _Noise, train
 
@@ -524,3 +528,106 @@ def test_words_train_in_any_block_alike_and_the_loss_on_all_words_falls(text: Pa
     np.testing.assert_allclose(alone.test_loss[0], together.test_loss[1], rtol=1e-3)
     assert (together.test_loss[:, -1] < together.test_loss[:, 0] - 0.3).all()
     assert abs(together.test_loss[0, 0] - math.log(made.classes)) < 0.1
+
+
+# --- the configuration ----------------------------------------------------------------------------------------------
+
+CONFIG = """
+download: {files: {lm1b/a.tar.gz: {urls: [u], md5: abababababababababababababababab}}}
+datasets:
+  d: {kind: words, vocabulary: 400}
+  other: {kind: digits}
+studies:
+  s:
+    data: {dataset: d}
+    train: {encoder: {kind: log_bilinear}, decoder: {kind: word_table}, loss: {kind: noise_contrastive}}
+    represent: {layers: [context, output], decoder_layers: [vectors, output]}
+    score: {measures: [affine_r2, decoder_r2]}
+    seeds: {count: 4}
+    settings: {a: {}, b: {train: {loss: {kind: notebook, noise: unigram}}}}
+    sweeps: {dim: {of: [a], over: [train.output_dim], values: [2, 3]}}
+figures:
+  f: {plot: roeder2021_fig1, study: s, setting: a, sweep: dim, losses: {a: NCE, b: notebook}}
+"""
+
+
+def overlaid(overlay: str = "{}") -> dict[str, Any]:
+    raw = yaml.safe_load(CONFIG)
+    update_config(raw, yaml.safe_load(overlay))
+    return raw
+
+
+def test_sections_of_words_are_complete_and_a_loss_replaces_another() -> None:
+    config, expansions = load(overlaid("{datasets: {l: {kind: words, source: lm1b, archive: lm1b/a.tar.gz}}}"))
+    settings = expansions["s"].settings
+    assert settings["a"].train.loss.model_dump() == {
+        "kind": "noise_contrastive",
+        "noise": "unigram",
+        "noise_labels": 25,
+    }
+    assert settings["b"].train.loss.model_dump() == {"kind": "notebook", "noise": "unigram", "noise_labels": 25}
+    assert config.datasets["l"].files() == {"archive": "lm1b/a.tar.gz"}
+    assert config.datasets["d"].files() == config.datasets["d"].paths() == {}
+    own, _ = load(overlaid("{datasets: {d: {source: text, text: my/t.txt}}}"))
+    assert own.datasets["d"].paths() == {"text": "my/t.txt"}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "place", "expected"),
+    [
+        ("{datasets: {d: {source: text}}}", "datasets.d", "give both or neither"),
+        ("{datasets: {d: {text: a.txt}}}", "datasets.d", "give both or neither"),
+        ("{datasets: {d: {source: novel}}}", "datasets.d.source", "'docstrings', 'text' or 'lm1b'"),
+        ("{datasets: {d: {vocabulary: 100}}}", "datasets.d.vocabulary", "greater than or equal to 300"),
+        ("{datasets: {l: {kind: words, source: lm1b}}}", "datasets.l", "no entry in download.files"),
+        ("{studies: {s: {train: {encoder: {kind: mlp}}}}}", "studies.s", "mlp cannot take words; use log_bilinear"),
+        ("{studies: {s: {train: {decoder: {kind: label_table}}}}}", "studies.s", "use word_table"),
+        (
+            "{studies: {t: {data: {dataset: other}, train: {encoder: {kind: log_bilinear}}}}}",
+            "studies.t",
+            "words alone",
+        ),
+        ("{studies: {s: {train: {encoder: {width: 4}}}}}", "studies.s.train.encoder", "valid keys: kind"),
+        ("{studies: {s: {train: {loss: {noise_label: 4}}}}}", "studies.s.train.loss", "did you mean 'noise_labels'?"),
+        ("{studies: {s: {train: {loss: {kind: nce}}}}}", "studies.s.train.loss", "'noise_contrastive'"),
+        ("{studies: {s: {train: {candidates: 4}}}}", "studies.s", "noise_contrastive draws its own labels"),
+        ("{studies: {s: {train: {output_dim: 400}}}}", "studies.s", "M = 401 is more than K - 1 = 400"),
+        ("{studies: {s: {represent: {layers: [hidden_1]}}}}", "studies.s", "layers: context, output"),
+        ("{studies: {s: {represent: {decoder_layers: [context]}}}}", "studies.s", "layers: vectors, output"),
+        ("{studies: {s: {represent: {layers: [output]}}}}", "figures.f", "does not represent context"),
+        ("{studies: {s: {represent: {decoder_layers: [output]}}}}", "figures.f", "does not represent vectors"),
+        ("{studies: {s: {score: {measures: [affine_r2]}}}}", "figures.f", "does not score decoder_r2"),
+        ("{figures: {f: {setting: a-dim-3}}}", "figures.f.setting", "train.output_dim 3; the plane shows 2"),
+        ("{figures: {f: {pairs: [[0, 4]]}}}", "figures.f.pairs", "a has no seed 4"),
+        ("{figures: {f: {pairs: [[1, 1]]}}}", "figures.f.pairs", "the same run twice"),
+        ("{figures: {f: {sweep: width}}}", "figures.f.sweep", "no sweep 'width' in s: dim"),
+        ("{figures: {f: {losses: {c: NCE}}}}", "figures.f.losses", "no setting 'c'"),
+    ],
+)
+def test_one_line_says_what_is_wrong_with_words(overlay: str, place: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(overlaid(overlay))
+    assert any(line.startswith(place) and expected in line for line in str(caught.value).splitlines()), caught.value
+
+
+# --- the figure -----------------------------------------------------------------------------------------------------
+
+
+def test_names_around_a_fan_keep_their_distance_and_their_order() -> None:
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0.5, 0.6, 8)
+    moved = fans.spread(angles, 0.2)
+    assert (np.diff(np.sort(moved)) > 0.19).all()
+    assert np.array_equal(np.argsort(moved), np.argsort(angles))
+    assert math.isclose(moved.mean(), angles.mean(), abs_tol=1e-9)
+    apart = np.array([0.0, 1.0, 2.0])
+    assert np.array_equal(fans.spread(apart, 0.2), apart)
+    crowded = fans.spread(np.zeros(30), 1.0)  # no room for so much: as even as it goes
+    assert np.ptp(crowded) < 2 * np.pi
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("Ġthe", True), ("Ġa", True), ("Ġb", False), ("ing", False), ("Ġ.", False), ("<unk>", False)]
+)
+def test_what_is_drawn_as_a_word(name: str, word: bool) -> None:
+    assert fans.is_word(name) == word

@@ -262,6 +262,7 @@ def test_every_key_of_a_score_section_may_be_given() -> None:
         confidence: 0.5
         svcca_components: 1
         svcca_variance: 1.0
+        zscored_components: [4, 16]
         penalty: 1.0e-6
         device: 'cuda:1'
         seed: 7

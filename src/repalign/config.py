@@ -902,9 +902,9 @@ class MapFigure(StudyFigure):
 Figure = Annotated[
     WordsFigure
     | ClassificationFigure
-    | LanguageFigure
     | TheoremFigure
     | ContrastiveFigure
+    | LanguageFigure
     | HeatmapFigure
     | SpectrumFigure
     | MeasuresFigure
@@ -1345,8 +1345,6 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
     if keys[:1] == ["studies"] and keys[2:3] == ["across"]:
         del keys[3:4]
     first = 2 if keys[:1] == ["studies"] else 0
-    if keys[first : first + 2] == ["train", "decoder"] and len(keys) > first + 2:
-        del keys[first + 2]
     if keys[first : first + 1] == ["model"] and keys[first + 1 : first + 2] in (["gpt2"], ["hub"], ["folder"]):
         del keys[first + 1]
     if keys[first : first + 1] == ["train"] and keys[first + 1 : first + 2] in (["encoder"], ["decoder"], ["loss"]):

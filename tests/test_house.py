@@ -24,7 +24,7 @@ MACHINE_PATH = re.compile(r"""(?:^|[\s"'(])/(?:home|work|root|tmp)/""", re.MULTI
 
 # From the ground up: a room may use its own modules and those of the rooms before it. The first needs errors alone.
 ROOMS = [
-    {"", "errors", "config", "fingerprint", "download", "jobs"},
+    {"", "errors", "config", "fingerprint", "download", "hub", "jobs"},
     {"measures"},
     {"theory"},
     {"alignment"},
@@ -32,7 +32,7 @@ ROOMS = [
     {"store"},
     {"datasets"},
     {"training"},
-    {"representing", "runs"},
+    {"representing", "representing_language", "runs"},
     {"factoring"},
     {"scoring"},
     {"tables"},

@@ -19,7 +19,7 @@ from scipy.special import expit
 from snakemake.utils import update_config
 
 from repalign.config import load
-from repalign.datasets import dataset, words
+from repalign.datasets import dataset, english, words
 from repalign.datasets.dataset import Dataset
 from repalign.errors import ConfigError, DataError
 from repalign.measures.regression import r2
@@ -141,6 +141,28 @@ def test_a_text_without_windows_is_refused(tmp_path: Path) -> None:
     path.write_text("\n".join("abcdefghijklmnopqrstuvwxyz"), encoding="utf-8")
     with pytest.raises(DataError, match="6 training sentences hold no window of 5 subwords"):
         words.make(section(), {"text": path})
+
+
+def test_sentences_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "tests" / "prose_package"  # a folder above the package may be called anything
+    for name, text in {
+        "__init__.py": '"""A short title\n\nThis is the first sentence here. Here the second one\nstands on two lines."""',
+        "b.py": 'def f():\n    """Returns the sum of both numbers.\n\n    >>> f(1, 2) == g(3, 4)  # no sentence\n    """',
+        "a.py": '"""This is the first sentence here. This one is from a file before."""',
+        "tests/c.py": '"""A sentence in a test is left out."""',
+        "broken.py": "def f(:",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(root.parent)
+    assert english.sentences(["prose_package"]) == [
+        "This is the first sentence here.",
+        "Here the second one stands on two lines.",
+        "This one is from a file before.",
+        "Returns the sum of both numbers.",
+    ]
+    with pytest.raises(DataError, match="no package 'prose_packages' is installed"):
+        english.sentences(["prose_packages"])
 
 
 # --- text files -----------------------------------------------------------------------------------------------------

@@ -23,8 +23,9 @@ def sentences(packages: Sequence[str]) -> list[str]:
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise DataError(f"no package '{package}' is installed whose docstrings could be read")
-        for path in sorted(Path(spec.submodule_search_locations[0]).rglob("*.py")):
-            if not {"tests", "testing", "_vendor"} & set(path.parts):
+        root = Path(spec.submodule_search_locations[0])
+        for path in sorted(root.rglob("*.py")):
+            if not {"tests", "testing", "_vendor"} & set(path.relative_to(root).parts):
                 found |= dict.fromkeys(_sentences(path))
     return list(found)
 

@@ -30,9 +30,13 @@ logger = logging.getLogger(__name__)
 POINTS = 1000  # probe points of the measures that need n x n matrices
 FEW = 10  # points a dimension below which measures of the linear family are marked
 DEFAULT = ("mean_cca", "svcca", "affine_r2", "cka", "cka_debiased", "procrustes_distance")
+UNRESOLVED = 3e-6  # singular value over the largest below which products in float32 leave noise
+CORRELATED = frozenset({"mean_cca", "mean_squared_cca"})  # measures in which every direction counts alike
+OUTSIDE = 1e-6  # how far a score may lie outside its range, by rounding
 FITTED = frozenset(
-    {"mean_cca", "mean_squared_cca", "pwcca", "svcca", "svcca_zscored", "affine_r2_in_sample", "linear_r2_in_sample"}
-    | {"affine_r2", "linear_r2"}
+    {"svcca", "svcca_zscored", "pwcca", "regularised_cca", "affine_r2_in_sample", "linear_r2_in_sample"}
+    | {"affine_r2", "linear_r2", "ridge_r2", "linear_error"}
+    | CORRELATED
 )
 HELD_OUT = frozenset({"linear_r2", "affine_r2", "ridge_r2"})
 
@@ -135,6 +139,10 @@ def align(
     Raises MeasureError for what cannot be compared at all; a measure that is undefined for a pair gives a row with NaN
     and its `problem`.
     """
+    if not isinstance(representations, Mapping):
+        raise MeasureError("representations come by name, such as {'one': x, 'other': y}")
+    if not isinstance(evidence, Evidence | None):
+        raise MeasureError(f"evidence: {evidence!r}, expected repalign.Evidence(...) or None")
     settings, place = evidence or NO_EVIDENCE, placed(device)
     chosen = known(measures)
     if not chosen:
@@ -148,10 +156,19 @@ def align(
         groups = np.asarray(groups)
         if groups.shape != (n,):
             raise MeasureError(f"groups of shape {groups.shape} for {n} points: expected a label a point")
+        if groups.dtype.kind not in "biufUS" or (groups.dtype.kind == "f" and not np.isfinite(groups).all()):
+            raise MeasureError(f"groups of type {groups.dtype}: expected a number or a text for every point")
+    for name in decoders or {}:
+        if name not in representations:
+            raise MeasureError(f"decoders: no representation '{name}'; representations: {', '.join(names)}")
     fold = folds_of(n, settings.folds, settings.seed, groups)
     by_fold = evidence is not None or needs_folds(chosen)
     everyone = []
     if pairs is not None:
+        pairs = [pair if isinstance(pair, str) else tuple(pair) for pair in pairs]  # type: ignore[misc]
+        for pair in pairs:
+            if isinstance(pair, str) or len(pair) != 2:
+                raise MeasureError(f"pairs: {pair!r}, expected two names, such as [('one', 'other')]")
         wanted = _numbered(pairs, names)
         names = [name for number, name in enumerate(names) if any(number in pair for pair in wanted)]
         wanted = _numbered(pairs, names)
@@ -197,7 +214,7 @@ def known(measures: Iterable[str]) -> list[str]:
         try:
             _ = MEASURES[name]
         except KeyError:
-            near = get_close_matches(name, MEASURES, n=1, cutoff=0.5)
+            near = get_close_matches(str(name), MEASURES, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"measures: {', '.join(MEASURES)}"
             raise MeasureError(f"no measure '{name}'; {hint}") from None
     return chosen
@@ -238,6 +255,10 @@ class Engine:
         spectra: bool = True,
     ) -> None:
         settings = replace(settings, folds=int(fold.max()) + 1)  # fewer than asked for where there are few points
+        sizes = np.unique(groups, return_counts=True)[1] if groups is not None else np.ones(2)
+        self.unmoved = len(set(sizes.tolist())) == len(sizes) and settings.shuffles > 0
+        if self.unmoved:
+            settings = replace(settings, shuffles=0)
         self.everyone, self.settings, self.options, self.place = representations, settings, options, place
         self.fold, self.groups, self.n, self.spectra = fold, groups, len(fold), spectra
         self.of_family = {
@@ -257,7 +278,7 @@ class Engine:
         if self.of_family["linear"]:
             self._linear(pairs, members)
         if self.of_family["points"]:
-            chosen = np.sort(np.random.default_rng([self.settings.seed, 3]).permutation(self.n)[:POINTS])
+            chosen = _chosen(self.n, self.settings.seed, self.groups)
             own = {k: PointView(_rows(self.everyone[k].rows, chosen), self.fold[chosen]) for k in members}
             self._views("points", pairs, {pair: PointPair(own[pair[0]], own[pair[1]]) for pair in pairs}, chosen)
         if self.of_family["model"]:
@@ -273,6 +294,8 @@ class Engine:
         problem = scores.problem
         if not problem and not np.isfinite(scores.score):
             problem = "the score is not finite"
+        elif not problem and not measure.lowest - OUTSIDE <= scores.score <= measure.highest + OUTSIDE:
+            problem = f"rounding leaves a score of {scores.score:.3g}: units differ too much in size; scale them"
         evidence = dict.fromkeys(COLUMNS, np.nan)
         if not problem:
             null, resampled = (
@@ -303,6 +326,15 @@ class Engine:
         rank = max((one.factor.rank for one in fitted if one.factor is not None), default=0)
         few = measure.name.partition("@")[0] in FITTED and self.n < FEW * rank
         parts = [f"{self.n} points for rank {rank}: fewer than {FEW} a dimension"] if few else []
+        for one in (a, b):
+            weak = int(np.sum(one.factor.scales < UNRESOLVED * one.factor.scales[0])) if one.factor else 0
+            if weak and measure.name in CORRELATED:
+                parts.append(
+                    f"{weak} of {len(one.factor.scales)} directions of {one.name} are smaller than what arithmetic in "  # type: ignore[union-attr]
+                    "float32 leaves and count as much as the others; compare svcca or affine_r2"
+                )
+        if self.unmoved and measure.family != "model":
+            parts.append("no chance level: no two groups have the same size, so that none can change places")
         names = {"null": "chance level", "resampled": "interval"}
         return "; ".join([*parts, *(f"no {names[part]}: {why}" for part, why in scores.without.items())])
 
@@ -425,6 +457,20 @@ class _Scores:
 
 def _both_ways(pair: Any) -> dict[str, Any]:
     return {"both": pair, "a_to_b": pair, "b_to_a": pair.swapped()}
+
+
+def _chosen(n: int, seed: int, groups: NDArray[Any] | None) -> NDArray[np.intp]:
+    """At most POINTS of n points; of groups the same number each, where they have it, so that they can still swap."""
+    order = np.random.default_rng([seed, 3]).permutation(n)
+    if n <= POINTS or groups is None:
+        return np.sort(order[:POINTS])
+    _, number = np.unique(groups[order], return_inverse=True)
+    count = int(number.max()) + 1
+    each = max(1, POINTS // count)
+    by_group = order[np.argsort(number, kind="stable")]
+    within = np.concatenate([np.arange(size) for size in np.bincount(number)])
+    taken = by_group[within < each]
+    return np.sort(taken if count <= POINTS else np.random.default_rng([seed, 4]).permutation(taken)[:POINTS])
 
 
 def _rows(rows: Rows, chosen: NDArray[np.intp]) -> NDArray[Any]:

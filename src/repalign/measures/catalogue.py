@@ -58,6 +58,8 @@ class Measures(dict[str, Measure]):
     """Measures by name. `<name>@<k>` is the measure of that name with k directions kept, made when it is asked for."""
 
     def __missing__(self, name: str) -> Measure:
+        if not isinstance(name, str):
+            raise KeyError(name)
         base, _, directions = name.partition("@")
         if base not in TRUNCATED or base not in self or not directions.isdecimal() or int(directions) < 1:
             raise KeyError(name)

@@ -32,8 +32,9 @@ class Evidence:
 
     def __post_init__(self) -> None:
         for name, least in (("shuffles", 0), ("resamples", 0), ("seed", 0), ("folds", 1)):
-            if getattr(self, name) < least or getattr(self, name) % 1:
-                raise MeasureError(f"{name}: {getattr(self, name)}, expected a whole number from {least}")
+            value = getattr(self, name)
+            if isinstance(value, str) or value < least or value % 1:
+                raise MeasureError(f"{name}: {value!r}, expected a whole number from {least}")
         for name in ("level", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise MeasureError(f"{name}: {getattr(self, name)}, expected a share between 0 and 1")

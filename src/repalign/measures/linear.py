@@ -378,8 +378,8 @@ def pwcca(pair: LinearPair) -> Any:
 def regularised_cca(pair: LinearPair) -> Any:
     """Mean singular value of (S_xx + c_x I)^-1/2 S_xy (S_yy + c_y I)^-1/2, over that of a side with itself.
 
-    c is `penalty` times the mean eigenvalue of the side's own S; divided by the geometric mean of both sides' own
-    values, so that a representation with itself gives 1. Vinod (1976), canonical ridge.
+    c is `penalty` times the mean nonzero eigenvalue of the side's own S; divided by the geometric mean of both sides'
+    own values, so that a representation with itself gives 1. Vinod (1976), canonical ridge.
     """
     pair.k  # noqa: B018  # a constant side is an error
     a, b = (_shrunk(side.spectrum, pair.options.penalty) for side in (pair.a, pair.b))
@@ -484,7 +484,11 @@ def _regression(pair: LinearPair, *, intercept: bool, penalty: float = 0.0, held
     ridge = np.zeros(len(frame.base.T))
     if penalty:
         ridge += penalty * float(np.mean(pair.a.factor.scales**2)) * frame.penalty
-    ridge = place(np.diag(ridge))
+    # Directions that the penalty rules are scaled down first, so that they do not swamp the others.
+    shrink = place((1.0 + ridge) ** -0.5)
+    ridge = place(np.diag(ridge / (1.0 + ridge)))
+    own, cross = shrink[:, None] * own * shrink, shrink[:, None] * cross
+    all_own, all_cross = shrink[:, None] * all_own * shrink, shrink[:, None] * all_cross
     if held_out:
         least = pair.n - max(sizes)
         if least < r + 2:
@@ -541,7 +545,7 @@ def affine_r2(pair: LinearPair) -> Any:
 
 @measure("linear", **HELD_OUT, invariant_a=SIMILARITY, invariant_b=SIMILARITY)
 def ridge_r2(pair: LinearPair) -> Any:
-    """Held-out R2 of the affine map with penalty c |A|^2, c = `penalty` times the mean eigenvalue of X'X.
+    """Held-out R2 of the affine map with penalty c |A|^2, c = `penalty` times the mean nonzero eigenvalue of X'X.
 
     The intercept is not penalised. Hoerl and Kennard (1970).
     """

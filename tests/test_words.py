@@ -146,8 +146,8 @@ def test_a_text_without_windows_is_refused(tmp_path: Path) -> None:
 def test_sentences_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "tests" / "prose_package"  # a folder above the package may be called anything
     for name, text in {
-        "__init__.py": '"""A short title\n\nThis is the first sentence here. Here the second one\nstands on two lines."""',
-        "b.py": 'def f():\n    """Returns the sum of both numbers.\n\n    >>> f(1, 2) == g(3, 4)  # no sentence\n    """',
+        "__init__.py": '"""A short title\n\nThis is the first sentence here. Here the second\nstands on two lines."""',
+        "b.py": 'def f():\n    """Returns the sum of both numbers.\n\n    >>> f(1, 2) == g(3, 4)  # no\n    """',
         "a.py": '"""This is the first sentence here. This one is from a file before."""',
         "tests/c.py": '"""A sentence in a test is left out."""',
         "broken.py": "def f(:",
@@ -157,7 +157,7 @@ def test_sentences_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.syspath_prepend(root.parent)
     assert english.sentences(["prose_package"]) == [
         "This is the first sentence here.",
-        "Here the second one stands on two lines.",
+        "Here the second stands on two lines.",
         "This one is from a file before.",
         "Returns the sum of both numbers.",
     ]

@@ -579,3 +579,103 @@ def test_integers_serve_measures_of_points():
     whole = rng.integers(-50, 50, size=(60, 4))
     found = align({"a": whole, "b": whole.astype(np.float64)}, "rsa_pearson", evidence=None).pairs
     assert found["score"].item() == pytest.approx(1)
+
+
+# --- what a reviewer tried ---
+
+
+@pytest.mark.parametrize("decades", [0, 6, 9, 12])
+def test_ridge_of_ill_conditioned_data_is_that_of_augmented_least_squares(decades):
+    rng = np.random.default_rng(0)
+    n, d, penalty = 600, 30, 0.01
+    u, q = np.linalg.qr(rng.standard_normal((n, d)))[0], np.linalg.qr(rng.standard_normal((d, d)))[0]
+    x = 30 * u * np.logspace(0, -decades, d) @ q.T
+    x -= x.mean(axis=0)
+    y = x @ rng.standard_normal((d, 8)) + 0.1 * rng.standard_normal((n, 8))
+    found = align({"x": x, "y": y}, ["ridge_r2"], evidence=Evidence(shuffles=0, resamples=0))
+    row = found.pairs[found.pairs["direction"] == "a_to_b"].iloc[0]
+    rank = found.factors["x"].rank
+    c = penalty * np.sum(np.linalg.svd(x, compute_uv=False)[:rank] ** 2) / rank
+    fold, residual = folds_of(n, 10, 0), 0.0
+    for k in range(10):
+        a, b = x[fold != k], y[fold != k]
+        a_mean, b_mean = a.mean(axis=0), b.mean(axis=0)
+        stacked = np.vstack([a - a_mean, c**0.5 * np.eye(d)])
+        solved = np.linalg.lstsq(stacked, np.vstack([b - b_mean, np.zeros((d, 8))]), rcond=None)[0]
+        residual += np.sum((y[fold == k] - b_mean - (x[fold == k] - a_mean) @ solved) ** 2)
+    assert row["score"] == pytest.approx(1 - residual / np.sum((y - y.mean(axis=0)) ** 2), abs=1e-6)
+
+
+def test_directions_that_products_in_float32_leave_are_told_of():
+    """A wide layer after a bottleneck: 32 true directions, and rounding in all others."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((3000, 32)).astype(np.float32)
+    x, y = (z @ rng.standard_normal((32, 256)).astype(np.float32) for _ in range(2))
+    x, y = (one @ rng.standard_normal((256, 256)).astype(np.float32) for one in (x, y))
+    found = align({"x": x, "y": y}, ["mean_cca", "svcca", "affine_r2"], evidence=Evidence(shuffles=0, resamples=0))
+    by = found.pairs.groupby("measure")
+    assert (
+        "directions of x are smaller than what arithmetic in float32 leaves"
+        in by.get_group("mean_cca")["warning"].item()
+    )
+    assert by.get_group("svcca")["score"].item() == pytest.approx(1, abs=1e-6)
+    assert by.get_group("affine_r2")["score"].min() == pytest.approx(1, abs=1e-6)
+    assert not by.get_group("affine_r2")["warning"].any()
+    plain = align({"z": z, "w": z[:, :20]}, ["mean_cca"], evidence=None).pairs
+    assert plain["warning"].item() == ""
+
+
+def test_groups_that_cannot_change_places_give_no_chance_level():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 60, 3))
+    for groups in (np.zeros(60), np.repeat([0, 1, 2], [10, 20, 30])):
+        rows = align({"x": x, "y": y}, ["cka", "rsa_pearson"], groups=groups, evidence=SMALL).pairs
+        assert rows["warning"].str.contains("no two groups have the same size").all()
+        assert rows[["p_value", "calibrated"]].isna().all(axis=None)
+    swapped = align({"x": x, "y": y}, ["cka"], groups=np.repeat(np.arange(6), 10), evidence=SMALL).pairs
+    assert swapped["p_value"].notna().all()
+
+
+def test_points_are_taken_from_all_groups_alike():
+    for count, size in ((20, 200), (50, 100), (12, 500), (3000, 2)):
+        groups = np.random.default_rng(1).permutation(np.repeat(np.arange(count), size))
+        chosen = alignment._chosen(len(groups), 0, groups)
+        assert len(set(chosen.tolist())) == len(chosen) <= alignment.POINTS
+        own = np.unique(groups[chosen], return_counts=True)[1]
+        if count <= alignment.POINTS:
+            assert own.tolist() == [alignment.POINTS // count] * count
+        else:
+            assert own.tolist() == [1] * alignment.POINTS
+
+
+def test_a_score_outside_its_range_is_a_problem():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 16))
+    rows = align({"x": x, "y": x * np.logspace(-15, 15, 16)}, list(OF["linear"]), evidence=None).pairs
+    for row in rows.to_dict("records"):
+        assert (
+            row["problem"]
+            or MEASURES[row["measure"]].lowest - 1e-6 <= row["score"] <= MEASURES[row["measure"]].highest + 1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"representations": [np.eye(9)]}, "come by name"),
+        ({"pairs": ("a", "b")}, "pairs: 'a', expected two names"),
+        ({"pairs": [("a", "b", "a")]}, "expected two names"),
+        ({"measures": [5]}, "no measure '5'"),
+        ({"groups": np.array([None, "a"] * 10, dtype=object)}, "groups of type object"),
+        ({"groups": np.full(20, np.nan)}, "groups of type float64"),
+        ({"evidence": True}, "evidence: True"),
+        ({"decoders": {"A": np.eye(3)}}, "decoders: no representation 'A'"),
+    ],
+)
+def test_what_align_cannot_use_is_said(change, message):
+    rng = np.random.default_rng(0)
+    given = {"representations": dict(zip("ab", rng.standard_normal((2, 20, 3)), strict=True)), "measures": ["cka"]}
+    with pytest.raises(MeasureError, match=message):
+        align(**(given | change))
+    pairs = (pair for pair in [("a", "b")])
+    assert len(align(**given, pairs=pairs, evidence=None).pairs) == 1

@@ -160,11 +160,12 @@ def draw(figure, files):
     runs = tables["runs"][tables["runs"]["setting"].isin(sizes)]
     runs = runs[runs["step"] == runs["step"].max()]
     pairs = tables["pairs"]
-    pairs = pairs[pairs["setting_a"].isin(sizes) & pairs["setting_b"].isin(sizes)]
+    pairs = pairs[pairs["setting_a"].isin(sizes) & pairs["setting_b"].isin(sizes) & (pairs["side"] == "f")]
+    pairs = pairs[pairs["measure"].isin(["mean_cca", "affine_r2", *(f"svcca_zscored@{k}" for k in ks)])]
     numbers = {
         "runs": len(runs),
         "diverged": int(runs["diverged"].sum()),
-        "without_score": int(pairs.loc[pairs["side"] == "f", "score"].isna().sum()),
+        "without_score": int(pairs["score"].isna().sum()),
         "points": int(pairs["points"].max()),
         "sizes": len(sizes),
         "order": order_holds(drawn),

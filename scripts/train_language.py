@@ -18,4 +18,4 @@ if "snakemake" in globals():
         label = f"train {snakemake.wildcards.study}/{snakemake.wildcards.setting}"
         folder = Path(snakemake.output.models)
         history = language.train(folder, section["model"], section["train"], text, seeds, label)
-        language.write_history(snakemake.output.history, history, snakemake.params.section, seeds)
+        language.write_history(snakemake.output.history, history, snakemake.params.section, seeds, folder)

@@ -19,6 +19,8 @@ from conftest import SMOKE, overlay
 from PIL import Image
 from pipeline import ROOT, command, copy_project, planned, results, snakemake, write_yaml
 
+from repalign import store
+
 OVERLAYS = [SMOKE, "overlay.yaml"]
 ANGULAR = ["teacher", "hard_modulo_pi", "hard", "teacher-n_train-500", "teacher-width-8"]
 DIGITS = [
@@ -38,6 +40,7 @@ BLOCKS = {study: ["seeds-000-002"] for study in STUDIES} | {
     "language": ["seeds-000-001"],
 }
 MODELS = ["leaky_relu", "narrow"]
+BLOCK = "seeds-000-000"
 SETTINGS = {
     "angular": ANGULAR,
     "digits": DIGITS,
@@ -74,6 +77,8 @@ PREPARED = {f"prepare {name}" for name in DATASETS}
 
 def jobs_of(rule: str, study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
     names = SETTINGS[study] if settings is None else settings
+    if study == "language" and rule in ("train", "represent"):
+        rule += "_language"
     return {f"{rule} {study}/{name}/{block}" for name in names for block in blocks or BLOCKS[study]}
 
 
@@ -235,7 +240,7 @@ CHANGES = [
     ),
     Change(
         "a line of a model",
-        ALL_CHAINS - chain("words"),
+        ALL_CHAINS - chain("words") - chain("language"),
         edit=(f"{LIB}/models/mlp.py", "super().__init__()", "super().__init__()\n        assert depth >= 0"),
     ),
     Change(
@@ -243,7 +248,16 @@ CHANGES = [
         chain("small_mnist"),
         edit=(f"{LIB}/models/label_table.py", "return self.vectors", "return 1.0 * self.vectors"),
     ),
-    Change("a line of training", ALL_CHAINS, edit=(f"{LIB}/training/losses.py", "f @ g.mT", "1.0 * f @ g.mT")),
+    Change(
+        "a line of the training of language models",
+        chain("language"),
+        edit=(f"{LIB}/training/language.py", "size = min(size, n)", "size = min(n, size)"),
+    ),
+    Change(
+        "a line of training",
+        ALL_CHAINS - chain("language"),
+        edit=(f"{LIB}/training/losses.py", "f @ g.mT", "1.0 * f @ g.mT"),
+    ),
     Change(
         "a line of a data set",
         {"prepare digits_real", "prepare digits_teacher"} | chain("digits") | chain("digits_models"),
@@ -504,6 +518,47 @@ def test_exactly_a_changed_added_or_removed_picture_reads_a_folder_of_pictures_a
     more.unlink()
     places[1].rename(tmp_path / "away.png")
     assert planned(folder, target, overlays=OVERLAYS) == {"prepare mine"}
+
+
+def test_language_models_of_the_users_own_are_compared(finished):
+    """Two folders that save_pretrained wrote; one altered file makes what follows anew, and only that."""
+    trained = finished / "results/smoke/runs/language/width-8/seeds-000-001/models"
+    own = finished / "my models"
+    for seed in (0, 1):
+        shutil.copytree(trained / f"seed-{seed:03d}" / "step-0000010", own / str(seed))
+    study = {
+        "kind": "language",
+        "data": {"dataset": "sentences"},
+        "represent": {"layers": ["output"]},
+        "score": {"measures": ["mean_cca", "affine_r2"], "shuffles": 3, "resamples": 4},
+        "seeds": {"count": 1, "block": 1},
+        "settings": {f"of-{seed}": {"model": {"kind": "folder", "path": f"my models/{seed}"}} for seed in (0, 1)},
+        "across": "all",
+    }
+    write_yaml(finished / "mine.yaml", {"studies": {"mine": study}})
+    overlays, target = [SMOKE, "overlay.yaml", "mine.yaml"], "results/smoke/scores/mine/pairs.csv"
+    try:
+        snakemake(finished, target, overlays=overlays)
+        pairs = store.read_csv(finished / target)
+        assert set(pairs["layer_a"]) == {"output"}
+        assert pairs["score"].notna().all()
+        # the very models of the study: the same tokens, the same score
+        there = store.read_csv(finished / "results/smoke/scores/language/pairs.csv")
+        there = there[(there["setting_a"] == "width-8") & (there["setting_b"] == "width-8") & (there["step"] == 10)]
+        there = there[(there["measure"] == "mean_cca") & (there["layer_a"] == "output") & (there["side"] == "f")]
+        here = pairs[(pairs["measure"] == "mean_cca") & (pairs["side"] == "f")]
+        assert here["score"].item() == pytest.approx(there["score"].item(), abs=1e-6)
+        assert planned(finished, target, overlays=overlays) == set()
+        shutil.copy2(trained / "seed-000/step-0000000/model.safetensors", own / "0" / "model.safetensors")
+        pairings = ("of-0", "of-0--of-1")
+        expected = {f"represent_language mine/of-0/{BLOCK}", f"factor mine/of-0/{BLOCK}", "table mine"}
+        expected |= {f"score mine/{pairing}/{BLOCK}" for pairing in pairings}
+        assert planned(finished, target, overlays=overlays) == expected
+    finally:
+        shutil.rmtree(own)
+        (finished / "mine.yaml").unlink()
+        for part in ("representations", "factors", "scores"):
+            shutil.rmtree(finished / "results/smoke" / part / "mine", ignore_errors=True)
 
 
 def test_shipped_presets_are_valid(tmp_path):

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from repalign import store
 from repalign.errors import DataError
 from repalign.models.discriminative import ManySeeds
+from repalign.training.device import chosen_device
 from repalign.training.files import read_about, read_weights
-from repalign.training.minibatch import chosen_device
 
 logger = logging.getLogger(__name__)
 ROWS = 4096

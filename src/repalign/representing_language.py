@@ -17,7 +17,7 @@ from tqdm import tqdm
 from repalign import store
 from repalign.errors import DataError, StoreError
 from repalign.models.language import hidden_states, load, tied_decoder, tokens
-from repalign.training.minibatch import chosen_device
+from repalign.training.device import chosen_device
 
 logger = logging.getLogger(__name__)
 

@@ -173,10 +173,11 @@ def language_models(wildcards):
     run = f"{R}/runs/{wildcards.study}/{wildcards.setting}/{wildcards.block}"
     model = setting(wildcards).model
     if isinstance(model, HubModel):
-        return {"models": f"{R}/models/{model.folder}"}
+        return {"models": ancient(f"{R}/models/{model.folder}")}  # a revision never changes
     if isinstance(model, ModelFolder):
         return {"models": model.files()}
-    return {"models": f"{run}/models", "history": f"{run}/history.h5"}
+    # The history holds a digest of the models; the time stamp of a folder says nothing.
+    return {"models": ancient(f"{run}/models"), "history": f"{run}/history.h5"}
 
 
 def language_runs(wildcards):
@@ -184,7 +185,7 @@ def language_runs(wildcards):
     model = setting(wildcards).model
     if isinstance(model, ModelFolder):
         return {"folder": model.path, "seeds": seeds(wildcards)}
-    found = {"folder": language_models(wildcards)["models"], "seeds": seeds(wildcards)}
+    found = {"folder": str(language_models(wildcards)["models"]), "seeds": seeds(wildcards)}
     return found if isinstance(model, HubModel) else found | {"steps": setting(wildcards).train.saved_steps()}
 
 

@@ -1,5 +1,6 @@
 """Small GPT-2s trained on sentences: one distribution for networks of any width (Roeder et al. 2021, Figure 4)."""
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from repalign import store
 from repalign.datasets.sentences import END, Text
 from repalign.errors import DataError
-from repalign.training.minibatch import chosen_device
+from repalign.training.device import chosen_device
 
 logger = logging.getLogger(__name__)
 IGNORED = -100  # a target that costs nothing
@@ -155,9 +156,17 @@ def _batches(n: int, size: int, seed: int) -> Iterator[Tensor]:
             yield order[start : start + size]
 
 
-def write_history(path: str | Path, history: Mapping[str, NDArray[Any]], section: str, seeds: Sequence[int]) -> None:
-    """The recorded steps and losses as one HDF5 file."""
+def write_history(
+    path: str | Path, history: Mapping[str, NDArray[Any]], section: str, seeds: Sequence[int], folder: Path
+) -> None:
+    """The recorded steps and losses as one HDF5 file, with a digest of all models of `folder`.
+
+    Whether a folder has changed cannot be seen from its time stamp; by the digest, this file changes with the models.
+    """
+    digest = hashlib.sha256()
+    for model in sorted(folder.rglob("*.safetensors")):
+        digest.update(hashlib.sha256(model.read_bytes()).digest())
     units = {"step": "updates", "diverged_at": "updates; -1: did not diverge"}
-    with store.create(path, "history", section, seeds=list(seeds)) as file:
+    with store.create(path, "history", section, seeds=list(seeds), models=digest.hexdigest()) as file:
         for name, values in history.items():
             store.put(file, name, values, units.get(name, "nats a token"))

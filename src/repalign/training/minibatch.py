@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from repalign.datasets.dataset import Dataset, candidate_sets
 from repalign.models.discriminative import ManySeeds, Weights
+from repalign.training.device import chosen_device
 from repalign.training.losses import (
     contrastive_loss,
     discriminative_loss,
@@ -37,13 +38,6 @@ class Trained:
     test_accuracy: NDArray[np.float64]
     diverged_at: NDArray[np.int64]
     """First recorded step at which a seed's loss or weights were not finite; -1 for a run that did not diverge."""
-
-
-def chosen_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, otherwise the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label: str = "train") -> Trained:

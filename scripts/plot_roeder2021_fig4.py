@@ -116,7 +116,9 @@ def order_holds(drawn):
     """In words: for which numbers of components later layers have the higher mean, and for which they do not."""
     parts = []
     table = pd.concat(drawn)
-    for k, own in table[table["trained"]].groupby("components"):
+    for k, every in table[table["trained"]].groupby("components"):
+        # A layer of lower rank has fewer correlations, the smallest of which would lower the means of the others alone.
+        own = every[every["index"] < every.groupby("layer")["index"].transform("size").min()]
         means = own.groupby("layer", sort=False)["rho"].mean()
         holds = bool((means.diff().dropna() < 0).all())
         values = ", ".join(f"{layer.replace('output', 'last')} {value:.2f}" for layer, value in means.items())

@@ -62,10 +62,13 @@ def test_the_published_curves_have_the_published_means(components, means):
 def test_the_order_of_layers_is_told_as_it_is():
     def drawn(k, values):
         return [
-            pd.DataFrame({"rho": [value], "layer": layer, "components": k, "trained": True})
+            pd.DataFrame({"index": [0], "rho": [value], "layer": layer, "components": k, "trained": True})
             for layer, value in zip(("output", "last-4"), values, strict=True)
         ]
 
+    longer = pd.DataFrame({"index": [0, 1], "rho": [0.9, 0.1], "layer": "output", "components": 2, "trained": True})
+    other = pd.DataFrame({"index": [0], "rho": [0.8], "layer": "last-4", "components": 2, "trained": True})
+    assert "last 0.90, last-4 0.80 (the later the layer the higher: yes)" in PLOT["order_holds"]([longer, other])
     words = PLOT["order_holds"]([*drawn(4, (0.9, 0.5)), *drawn(8, (0.5, 0.9))])
     assert "4 components: last 0.90, last-4 0.50 (the later the layer the higher: yes)" in words
     assert "8 components: last 0.50, last-4 0.90 (the later the layer the higher: no)" in words

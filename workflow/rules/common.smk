@@ -75,7 +75,7 @@ def source_files(wildcards):
 def own_files(dataset, role, path):
     """A file of the user's own, or all of a folder, each of which counts: one added, changed or gone reruns."""
     if not Path(path).exists():
-        raise WorkflowError(f"datasets.{dataset}.{role}: no file or folder '{path}'")
+        raise WorkflowError(f"datasets.{dataset}.{role}: no file, folder or archive '{path}'")
     if not Path(path).is_dir():
         return path
     return [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()]

@@ -625,6 +625,23 @@ def test_directions_that_products_in_float32_leave_are_told_of():
     assert plain["warning"].item() == ""
 
 
+def test_small_distances_of_large_float32_data_are_exact():
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((6000, 200)) * np.logspace(0, -2, 200)).astype(np.float32)
+    q = np.linalg.qr(rng.standard_normal((200, 200)))[0]
+    others = {"same": x, "near": (x + 1e-3 * x.std() * rng.standard_normal(x.shape)).astype(np.float32)}
+    others["rotated"] = (x.astype(np.float64) @ q).astype(np.float32)
+    wide = {name: one.astype(np.float64) for name, one in (others | {"x": x}).items()}
+    wide = {name: (one - one.mean(0)) / np.linalg.norm(one - one.mean(0)) for name, one in wide.items()}
+    measures = ["procrustes_distance", "procrustes_angle"]
+    found = align({"x": x} | others, measures, evidence=None, pairs=[("x", name) for name in others]).pairs
+    for name in others:
+        nuclear = np.linalg.svd(wide["x"].T @ wide[name], compute_uv=False).sum()
+        by = found[found["name_b"] == name].set_index("measure")["score"]
+        assert by["procrustes_distance"] == pytest.approx(max(0, 2 - 2 * nuclear) ** 0.5, abs=1e-6)
+        assert by["procrustes_angle"] == pytest.approx(np.arccos(min(1, nuclear)), abs=1e-6)
+
+
 def test_groups_that_cannot_change_places_give_no_chance_level():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 60, 3))

@@ -20,7 +20,7 @@ from repalign.measures import matching  # noqa: F401  # registers its measures
 from repalign.measures.catalogue import MEASURES, Measure, page
 from repalign.measures.cross import BUDGET, Crosses, Pairs, folds_of, shuffled_orders
 from repalign.measures.evidence import COLUMNS, NO_EVIDENCE, Evidence, corrected, judged, resampling_weights
-from repalign.measures.factor import Factor, Place, Rows, blocks, factorise, numpy, placed
+from repalign.measures.factor import Factor, Place, Rows, blocks, factorise, numpy, placed, working
 from repalign.measures.linear import BY_FOLD, LinearPair, Options, Side, truncated_rho
 from repalign.measures.points import PointPair, PointView
 from repalign.theory.agreement import ModelPair, ModelView
@@ -32,6 +32,8 @@ FEW = 10  # points a dimension below which measures of the linear family are mar
 DEFAULT = ("mean_cca", "svcca", "affine_r2", "cka", "cka_debiased", "procrustes_distance")
 UNRESOLVED = 3e-6  # singular value over the largest below which products in float32 leave noise
 CORRELATED = frozenset({"mean_cca", "mean_squared_cca"})  # measures in which every direction counts alike
+DISTANCES = ("procrustes_distance", "procrustes_angle")
+CLOSE = 0.02  # distance below which products in float64 are needed
 OUTSIDE = 1e-6  # how far a score may lie outside its range, by rounding
 FITTED = frozenset(
     {"svcca", "svcca_zscored", "pwcca", "regularised_cca", "affine_r2_in_sample", "linear_r2_in_sample"}
@@ -374,6 +376,11 @@ class Engine:
             }
             for pair, one in observed.items():
                 self._score(pair, _both_ways(one), measures, "score")
+            close = [pair for pair in portion if self._is_close(pair)]
+            for (a, b), own in self._crosses(detailed, detailed, double=True).sums(close).items() if close else ():
+                one = LinearPair(sides[a], sides[b], own, self.options, augmented=detailed)
+                self._score((a, b), _both_ways(one), [MEASURES[name] for name in DISTANCES if name in names], "score")
+            for pair, one in observed.items():
                 if self.spectra and one.defined:
                     self._rho[*pair, "mean_cca"] = [numpy(one.rho)[None]]
                     for name in truncated:
@@ -417,8 +424,18 @@ class Engine:
             raise MeasureError(f"{self.everyone[number].name}: measures of the linear family need its factor")
         return factor
 
-    def _crosses(self, augmented: bool, by_fold: bool) -> Crosses:
-        rows, factors = [one.rows for one in self.everyone], [self._factor(k) for k in range(len(self.everyone))]
+    def _is_close(self, pair: tuple[int, int]) -> bool:
+        """Whether a distance is so small that products in float32 would be most of it: it is the root of 1 - c."""
+        found = [scores.score for (name, _), scores in self._found[pair].items() if name in DISTANCES]
+        return any(score < CLOSE for score in found) and any(
+            working(self.everyone[number].rows) == np.float32 for number in pair
+        )
+
+    def _crosses(self, augmented: bool, by_fold: bool, *, double: bool = False) -> Crosses:
+        rows: list[Any] = [one.rows for one in self.everyone]
+        factors = [self._factor(k) for k in range(len(self.everyone))]
+        if double:
+            rows, factors = [_Wide(own) for own in rows], [replace(factor, double=True) for factor in factors]
         return Crosses(rows, factors, fold=self.fold if by_fold else None, augmented=augmented, place=self.place)
 
     # --- families of views ---
@@ -441,6 +458,16 @@ class Engine:
                 one = observed[pair].resampled(weights)
                 ways = {"both": one, "a_to_b": one, "b_to_a": back.resampled(weights)}
                 self._score(pair, ways, measures, "resampled")
+
+
+class _Wide:
+    """Rows in float64."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows, self.shape, self.dtype = rows, rows.shape, np.dtype(np.float64)
+
+    def __getitem__(self, taken: slice) -> NDArray[np.float64]:
+        return np.asarray(self.rows[taken]).astype(np.float64)
 
 
 @dataclass

@@ -852,3 +852,70 @@ def test_the_schema_file_is_current() -> None:
     """Made with `python -m repalign.config > workflow/schemas/config.schema.json`."""
     written = (ROOT / "workflow/schemas/config.schema.json").read_text(encoding="utf-8")
     assert written == json.dumps(schema(), indent=2, sort_keys=True) + "\n"
+
+
+# --- language models ------------------------------------------------------------------------------------------------
+
+TEXT = "datasets: {t: {kind: sentences}, d: {kind: digits}}\n"
+HUB = "{kind: hub, name: a/b, revision: 0123456789abcdef0123456789abcdef01234567}"
+
+
+@pytest.mark.parametrize(
+    ("study_text", "parts"),
+    [
+        ("{data: {dataset: d}, settings: {a: {model: {kind: gpt2}}}}", ["'d' is of kind digits", "take sentences"]),
+        (
+            "{data: {dataset: t}, settings: {a: {model: {kind: gpt2, width: 30}}}}",
+            ["settings.a.model", "multiple of heads"],
+        ),
+        ("{data: {dataset: t}, settings: {a: {model: {kind: gpt2, widht: 8}}}}", ["did you mean 'width'"]),
+        (f"{{data: {{dataset: t}}, settings: {{a: {{model: {HUB}}}}}}}", ["seeds.count: 5", "set it to 1"]),
+        (
+            "{data: {dataset: t}, settings: {a: {model: {kind: gpt2}, represent: {layers: [last-9]}}}}",
+            ["no layer 'last-9' in a model of 4 blocks"],
+        ),
+        (
+            "{data: {dataset: t}, settings: {a: {model: {kind: gpt2}, score: {measures: [mean_kl]}}}}",
+            ["mean_kl need g", "represent.decoder"],
+        ),
+        (
+            "{data: {dataset: t}, seeds: {count: 1}, settings: {a: {model: {kind: folder, path: nowhere}}}}",
+            ["model.path: no config.json in 'nowhere'"],
+        ),
+        (
+            f"{{data: {{dataset: t}}, seeds: {{count: 1}}, settings: {{a: {{model: {HUB}}}, "
+            "b: {model: {kind: gpt2}}}, across: all}",
+            ["their last steps differ (a: 1, b: 600)"],
+        ),
+    ],
+)
+def test_a_language_study_that_cannot_be_is_refused(study_text: str, parts: list[str]) -> None:
+    raw = yaml.safe_load(TEXT)
+    defaults = {"kind": "language", "represent": {"layers": ["output"]}, "score": {"measures": ["mean_cca"]}}
+    raw["studies"] = {"s": defaults | yaml.safe_load(study_text)}
+    with pytest.raises(ConfigError) as error:
+        load(raw)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_settings_of_a_language_study_lay_over_its_model() -> None:
+    raw = yaml.safe_load(TEXT)
+    raw["studies"] = {
+        "s": {
+            "kind": "language",
+            "data": {"dataset": "t"},
+            "model": {"kind": "gpt2", "width": 32, "heads": 2},
+            "represent": {"layers": ["output"]},
+            "score": {"measures": ["mean_cca"]},
+            "settings": {"a": {}, "b": {"model": {"width": 8}}},
+            "sweeps": {"width": {"of": ["a"], "over": ["model.width"], "values": [8, 16, 32]}},
+        }
+    }
+    made = load(raw)[1]["s"]
+    assert made.sweeps["width"]["a"] == {8: "b", 16: "a-width-16", 32: "a"}
+    assert {name: (own.model.width, own.model.heads) for name, own in made.settings.items()} == {
+        "a": (32, 2),
+        "b": (8, 2),
+        "a-width-16": (16, 2),
+    }

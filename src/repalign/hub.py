@@ -32,7 +32,7 @@ def fetch(target: str | Path, name: str, revision: str, mirror: str | None = Non
         if mirror and "://" not in mirror:
             _copy(Path(mirror) / name, fresh, name)
         else:
-            _download(fresh, name, revision, mirror or HUB, target)
+            _download(fresh, name, revision, mirror or HUB)
         fresh.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
@@ -50,8 +50,8 @@ def _copy(source: Path, fresh: Path, name: str) -> None:
         shutil.copyfile(path, fresh / path.name)
 
 
-def _download(fresh: Path, name: str, revision: str, hub: str, target: Path) -> None:
-    api = HfApi(endpoint=hub.rstrip("/"))
+def _download(fresh: Path, name: str, revision: str, hub: str) -> None:
+    api, file = HfApi(endpoint=hub.rstrip("/")), "list of files"
     hint = f"or put its config.json, tokenizer and .safetensors into FOLDER/{name} and set download.models to FOLDER"
     try:
         about = api.model_info(name, revision=revision, files_metadata=True, timeout=30)
@@ -61,12 +61,12 @@ def _download(fresh: Path, name: str, revision: str, hub: str, target: Path) -> 
         for file in wanted:
             api.hf_hub_download(name, file, revision=revision, local_dir=fresh)
             _check(fresh / file, files[file], f"{name}: {file} from {hub}")
-    except DownloadError:
-        raise
+    except DownloadError as error:
+        raise DownloadError(f"{error}, {hint}") from None
     except (httpx2.HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DownloadError(
-            f"{name} at revision {revision} cannot be had from {hub} ({reason}); try again, {hint}"
+            f"{name}: {file} at revision {revision} cannot be had from {hub} ({reason}); try again, {hint}"
         ) from None
     shutil.rmtree(fresh / ".cache", ignore_errors=True)
 

@@ -2,6 +2,7 @@
 import os
 import re
 import sys
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -70,6 +71,13 @@ def source_files(wildcards):
     found = CONFIG.datasets[wildcards.dataset]
     fetched = {role: f"{R}/downloads/{file}" for role, file in found.files().items()}
     return fetched | {role: own_files(wildcards.dataset, role, path) for role, path in found.paths().items()}
+
+
+def package_versions(wildcards):
+    """Versions of the installed packages that a data set is made of: another one makes it anew."""
+    names = packages_distributions()
+    found = CONFIG.datasets[wildcards.dataset].from_packages() if wildcards.dataset in CONFIG.datasets else []
+    return {name: version(names[name][0]) if name in names else "" for name in found}
 
 
 def own_files(dataset, role, path):

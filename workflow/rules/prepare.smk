@@ -14,6 +14,7 @@ rule prepare:
         mem_mb=2000,
     params:
         section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
+        packages=lambda wildcards: canonical(package_versions(wildcards)),
         code=lambda wildcards: code("prepare.py", f"datasets.{CONFIG.datasets[wildcards.dataset].kind}"),
     script:
         "../../scripts/prepare.py"

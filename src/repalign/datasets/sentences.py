@@ -57,7 +57,8 @@ def make(section: Mapping[str, Any], files: Mapping[str, Any]) -> Text:
     chosen = [found[k] for k in order]
     stop = section["probes"] + section["n_train"] if "n_train" in section else None
     train = chosen[section["probes"] : stop]
-    return Text(train, chosen[: section["probes"]], train_tokenizer(train, section["vocabulary"]))
+    tokenizer = train_tokenizer(train, section["vocabulary"]) if train else ""
+    return Text(train, chosen[: section["probes"]], tokenizer)
 
 
 def read_treebank(path: str | Path) -> list[str]:

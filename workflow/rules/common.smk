@@ -2,6 +2,7 @@
 import os
 import re
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
@@ -73,9 +74,12 @@ def source_files(wildcards):
     return fetched | {role: own_files(wildcards.dataset, role, path) for role, path in found.paths().items()}
 
 
+distributions = cache(packages_distributions)  # looks through all that is installed
+
+
 def package_versions(wildcards):
     """Versions of the installed packages that a data set is made of: another one makes it anew."""
-    names = packages_distributions()
+    names = distributions()
     found = CONFIG.datasets[wildcards.dataset].from_packages() if wildcards.dataset in CONFIG.datasets else []
     return {name: version(names[name][0]) if name in names else "" for name in found}
 
@@ -87,7 +91,6 @@ def own_files(dataset, role, path):
     if not Path(path).is_dir():
         return path
     return [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()]
-    return {role: f"{R}/downloads/{file}" for role, file in found.files().items()} | found.paths()
 
 
 def representation_files(study, name):

@@ -646,6 +646,82 @@ class Setting(Section):
     seeds: Seeds = Seeds()
 
 
+class TwoPoints(Section):
+    """Two points to learn (van Rossem and Saxe 2024, section 3.1), once for every pair of distances.
+
+    input_distances: ||dx||; output_distances: ||dy*||, of the targets; neither is squared.
+    """
+
+    kind: Literal["two_points"] = "two_points"
+    input_distances: Annotated[list[Positive], Field(min_length=1)] = [1.0]
+    output_distances: Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)] = [
+        math.sqrt(0.5)
+    ]
+
+
+class Network(Section):
+    """A network of one of the families of van Rossem and Saxe 2024, initialised with Xavier's normal law and a gain.
+
+    family: fully connected layers, plain, with a skip over two layers, or with dropout; or convolutions. width: units
+    of a layer (of the first layer, where convolutions follow). dropout: share of inputs of every affine map.
+    """
+
+    family: Literal["plain", "residual", "dropout", "convolutional"] = "plain"
+    activation: Literal["leaky_relu", "relu", "tanh", "silu", "elu", "identity"] = "leaky_relu"
+    gain: Positive = 1.0
+    width: Count = 500
+    depth: Annotated[Count, Field(description="hidden layers; of convolutions, those with 20 channels")] = 20
+    dropout: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @property
+    def hidden_layers(self) -> int:
+        """How many hidden layers can be followed."""
+        return self.depth + 2 * (self.family == "convolutional")
+
+
+class DynamicsTrain(Section):
+    """Full-batch training: one step an epoch. half_mse: half the mean squared error, of points and outputs.
+
+    stop_loss: a run ends where its loss is below this; null: never before its last epoch.
+    """
+
+    optimiser: Optimiser = Optimiser(kind="sgd", learning_rate=5e-3)
+    epochs: Count = 6000
+    loss: Literal["half_mse", "mse"] = "half_mse"
+    stop_loss: Positive | None = None
+    device: Device = "auto"
+
+
+class DynamicsRecord(Section):
+    """Which hidden layers are followed, counted from 1."""
+
+    layers: Annotated[list[Count], Field(min_length=1)] | Literal["all"] = [11]
+
+
+class DynamicsFit(Section):
+    """How the effective theory is fitted to every run.
+
+    objective: the squared deviations of ||dh||^2, ||dy||^2 and w as they are, or each divided by its sum of squares.
+    systems: the theory's equations and the altered ones that are fitted beside it; none: no fit. discard_loss: a run
+    whose last loss is above this counts as not learned.
+    """
+
+    objective: Literal["plain", "normalised"] = "plain"
+    systems: list[Literal["theory", "dy_doubled", "dh_doubled", "sign_flipped", "term_dropped"]] = ["theory"]
+    discard_loss: Positive = 1e-2
+
+
+class DynamicsSetting(Section):
+    """One kind of network that learns a few points while its representations are followed."""
+
+    data: TwoPoints = TwoPoints()
+    model: Network = Network()
+    train: DynamicsTrain = DynamicsTrain()
+    record: DynamicsRecord = DynamicsRecord()
+    fit: DynamicsFit = DynamicsFit()
+    seeds: Seeds = Seeds()
+
+
 def _partial(annotation: Any) -> Any:
     """The same type with every key of every section optional: what an override may hold."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -677,6 +753,7 @@ def _partial_section(*models: type[Section]) -> type[Section]:
 
 Override = _partial_section(Setting)
 LanguageOverride = _partial_section(LanguageSetting)
+DynamicsOverride = _partial_section(DynamicsSetting)
 LanguageModel = _partial(LanguageSetting.model_fields["model"].annotation)
 
 
@@ -726,7 +803,22 @@ class LanguageStudy(Section):
         return _expand(self, LanguageSetting)
 
 
-def _expand(study: Study | LanguageStudy, kind: type[Setting] | type[LanguageSetting]) -> "Expansion":
+class DynamicsStudy(DynamicsSetting):
+    """Networks that are followed along training: the sections of `DynamicsSetting`, settings and sweeps."""
+
+    kind: Literal["dynamics"]
+    settings: dict[Name, DynamicsOverride] = {"default": DynamicsOverride()}  # type: ignore[valid-type]
+    sweeps: dict[Name, Sweep] = {}
+    across: Annotated[list[Pair], Field(max_length=0, description="no runs are compared with each other")] = []
+
+    def expand(self) -> "Expansion":
+        """As `Study.expand`."""
+        return _expand(self, DynamicsSetting)
+
+
+def _expand(
+    study: Study | LanguageStudy | DynamicsStudy, kind: type[Setting] | type[LanguageSetting] | type[DynamicsSetting]
+) -> "Expansion":
     given = {name: getattr(study, name) for name in kind.model_fields}
     # `model` is an override itself: settings may say of which kind it is.
     base = {name: own.model_dump(exclude_unset=name == "model") for name, own in given.items() if own is not None}
@@ -769,7 +861,7 @@ def _expand(study: Study | LanguageStudy, kind: type[Setting] | type[LanguageSet
 class Expansion(BaseModel):
     """A study's settings by name, its sweeps (sweep -> starting setting -> value -> setting), pairs across settings."""
 
-    settings: dict[str, Setting | LanguageSetting]
+    settings: dict[str, Any]  # Setting, LanguageSetting or DynamicsSetting
     across: list[list[str]]
     sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]]
 
@@ -899,6 +991,73 @@ class MeasuresFigure(StudyFigure):
     measures: Annotated[list[Measure], Field(min_length=2, max_length=8)]
 
 
+class DynamicsFigure(Section):
+    """What figures of studies of dynamics share. settings: those that are drawn; none named: all."""
+
+    study: Name
+    settings: list[Name] = []
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
+
+    def drawn(self, expansion: Expansion) -> list[str]:
+        """The settings that are drawn."""
+        return self.settings or list(expansion.settings)
+
+
+class TrajectoriesFigure(DynamicsFigure):
+    """van Rossem and Saxe 2024, section 3.1 and 3.2: trajectories and loss of every setting against the theory."""
+
+    plot: Literal["vanrossem2024_trajectories"]
+
+
+class CollapseFigure(DynamicsFigure):
+    """All settings' trajectories, time and distance rescaled by their own fitted rates."""
+
+    plot: Literal["vanrossem2024_collapse"]
+
+
+class FinalDistanceFigure(DynamicsFigure):
+    """Section 3.4: final distances over a grid of input and output distances, theory against experiment.
+
+    rates: the study of dynamics whose settings of the same names give the effective rates.
+    """
+
+    plot: Literal["vanrossem2024_final_distance"]
+    rates: Name
+
+
+class AlternativesFigure(Section):
+    """Section 3.3: one setting's trajectory fitted by the theory and by the altered equations."""
+
+    plot: Literal["vanrossem2024_alternatives"]
+    study: Name
+    setting: Name
+
+
+class DepthWidthFigure(Section):
+    """Sections 3.5 and 3.6: fit and rates by hidden layer of one setting, and by the width of others.
+
+    depth, widths: studies; setting: of `depth`, the one whose layers are drawn.
+    """
+
+    plot: Literal["vanrossem2024_depth_width"]
+    depth: Name
+    setting: Name
+    widths: Name
+
+
+class RichLazyFigure(Section):
+    """Section 3.12: the final distance against the distance of targets and of inputs, over initial gains.
+
+    sweep: of the gain, which starts from `over_outputs` and `over_inputs`, the settings with a list of those distances.
+    """
+
+    plot: Literal["vanrossem2024_rich_lazy"]
+    study: Name
+    sweep: Name
+    over_outputs: Name
+    over_inputs: Name
+
+
 class LayersFigure(Section):
     """Every layer with every layer of the other run, within one setting or across two."""
 
@@ -927,13 +1086,22 @@ Figure = Annotated[
     | SpectrumFigure
     | MeasuresFigure
     | LayersFigure
-    | MapFigure,
+    | MapFigure
+    | TrajectoriesFigure
+    | CollapseFigure
+    | FinalDistanceFigure
+    | AlternativesFigure
+    | DepthWidthFigure
+    | RichLazyFigure,
     Field(discriminator="plot"),
 ]
 
 
-def _is_language(given: Any) -> bool:
-    return isinstance(given, LanguageStudy) or (isinstance(given, Mapping) and "kind" in given)
+def _study_kind(given: Any) -> str:
+    if isinstance(given, Mapping):
+        kind = given.get("kind", "discriminative")
+        return kind if isinstance(kind, str) else "unknown"
+    return str(getattr(given, "kind", "discriminative"))
 
 
 class Config(Section):
@@ -945,8 +1113,10 @@ class Config(Section):
     studies: dict[
         Name,
         Annotated[
-            Annotated[Study, Tag("discriminative")] | Annotated[LanguageStudy, Tag("language")],
-            Discriminator(lambda given: "language" if _is_language(given) else "discriminative"),
+            Annotated[Study, Tag("discriminative")]
+            | Annotated[LanguageStudy, Tag("language")]
+            | Annotated[DynamicsStudy, Tag("dynamics")],
+            Discriminator(_study_kind),
         ],
     ] = {}
     figures: dict[Name, Figure] = {}
@@ -1002,8 +1172,10 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     return config, expansions
 
 
-def _setting_problems(config: Config, setting: Setting | LanguageSetting) -> list[str]:
+def _setting_problems(config: Config, setting: Setting | LanguageSetting | DynamicsSetting) -> list[str]:
     problems = []
+    if isinstance(setting, DynamicsSetting):
+        return _dynamics_problems(setting)
     if setting.data.dataset not in config.datasets:
         return [f"data.dataset: no data set '{setting.data.dataset}'; data sets: {', '.join(config.datasets)}"]
     dataset = config.datasets[setting.data.dataset]
@@ -1060,6 +1232,23 @@ def _language_problems(setting: LanguageSetting, dataset: Any) -> list[str]:
         problems.append(
             f"score.measures: {', '.join(outputs)} need g; set represent.decoder (of a GPT-2), or leave them out"
         )
+    return problems
+
+
+def _dynamics_problems(setting: DynamicsSetting) -> list[str]:
+    problems, model = [], setting.model
+    if setting.record.layers != "all":
+        most = model.hidden_layers
+        problems += [f"record.layers: no layer {n}; layers: 1 to {most}" for n in setting.record.layers if n > most]
+        if len(set(setting.record.layers)) < len(setting.record.layers):
+            problems.append("record.layers: a layer stands there twice")
+    if model.family == "convolutional" and model.width <= 10 * (model.depth + 1):
+        least = 10 * (model.depth + 1) + 1
+        problems.append(
+            f"model.width: {model.depth + 1} convolutions take 10 units each, so it has to be {least} or more"
+        )
+    if len(set(setting.fit.systems)) < len(setting.fit.systems):
+        problems.append("fit.systems: a system stands there twice")
     return problems
 
 
@@ -1136,12 +1325,73 @@ def _across_problems(expansion: Expansion) -> list[str]:
     return problems
 
 
+DYNAMICS_FIGURES = DynamicsFigure | AlternativesFigure | DepthWidthFigure | RichLazyFigure
+
+
+def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
+    problems = []
+    places = ("depth", "widths") if isinstance(figure, DepthWidthFigure) else ("study",)
+    if isinstance(figure, FinalDistanceFigure):
+        places = ("study", "rates")
+    own = {place: getattr(figure, place) for place in places}
+    for place, study in own.items():
+        if study not in config.studies:
+            problems.append(f"{place}: no study '{study}'; studies: {', '.join(config.studies)}")
+        elif not isinstance(config.studies[study], DynamicsStudy):
+            problems.append(f"{place}: {study} is not of kind dynamics")
+    if problems:
+        return problems
+    settings = expansions[own[places[0]]].settings
+    if isinstance(figure, DynamicsFigure):
+        drawn = figure.drawn(expansions[figure.study])
+        named = {"settings": drawn}
+    elif isinstance(figure, RichLazyFigure):
+        named = {"over_outputs": [figure.over_outputs], "over_inputs": [figure.over_inputs]}
+    else:
+        named = {"setting": [figure.setting]}
+    for place, names in named.items():
+        unknown = [name for name in names if name not in settings]
+        problems += [f"{place}: no setting '{name}' in {own[places[0]]}: {', '.join(settings)}" for name in unknown]
+    if problems:
+        return problems
+    if isinstance(figure, FinalDistanceFigure):
+        given = expansions[figure.rates].settings
+        problems += [
+            f"rates: no setting '{name}' in {figure.rates}, which has its rates" for name in drawn if name not in given
+        ]
+    fitted = {"study": drawn} if isinstance(figure, TrajectoriesFigure | CollapseFigure) else {}
+    for name in fitted.get("study", []):
+        setting: Any = settings[name]
+        if "theory" not in setting.fit.systems:
+            problems.append(f"settings: {name} is not fitted by the theory; add it to fit.systems")
+    if isinstance(figure, AlternativesFigure):
+        setting = settings[figure.setting]
+        lacks = [name for name in ALTERNATIVES if name not in setting.fit.systems]
+        if lacks:
+            problems.append(f"setting: {figure.setting} is not fitted by {', '.join(lacks)}; add them to fit.systems")
+    if isinstance(figure, RichLazyFigure):
+        starts = expansions[figure.study].sweeps.get(figure.sweep)
+        if starts is None:
+            return [f"sweep: no sweep '{figure.sweep}' in {figure.study}: {', '.join(expansions[figure.study].sweeps)}"]
+        for place in ("over_outputs", "over_inputs"):
+            if getattr(figure, place) not in starts:
+                problems.append(f"{place}: the sweep {figure.sweep} does not start from {getattr(figure, place)}")
+    return problems
+
+
+ALTERNATIVES = ("theory", "dy_doubled", "dh_doubled", "sign_flipped", "term_dropped")
+
+
 def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
+    if isinstance(figure, DYNAMICS_FIGURES):
+        return _dynamics_figure_problems(config, expansions, figure)
     if not isinstance(figure, TheoremFigure):
         if figure.study not in config.studies:
             return [f"study: no study '{figure.study}'; studies: {', '.join(config.studies)}"]
         expansion = expansions[figure.study]
         language = isinstance(config.studies[figure.study], LanguageStudy)
+        if isinstance(config.studies[figure.study], DynamicsStudy):
+            return [f"study: {figure.study} is of kind dynamics, which this figure does not draw"]
         if isinstance(figure, LanguageFigure):
             return _language_figure_problems(expansion, figure) if language else ["study: not of kind language"]
         if isinstance(figure, ClassificationFigure | ContrastiveFigure | WordsFigure) and language:
@@ -1158,8 +1408,9 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
         if study not in config.studies:
             problems.append(f"studies: no study '{study}'; studies: {', '.join(config.studies)}")
             continue
-        if isinstance(config.studies[study], LanguageStudy):
-            problems.append(f"studies: {study} is of kind language, which this figure does not draw")
+        kind = _study_kind(config.studies[study])
+        if kind != "discriminative":
+            problems.append(f"studies: {study} is of kind {kind}, which this figure does not draw")
             continue
         for name, setting in expansions[study].settings.items():
             problems += [f"studies.{study}: setting {name} {lack}" for lack in _lacks(setting, THEOREM_MEASURES)]

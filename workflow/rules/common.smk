@@ -13,7 +13,7 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 os.environ.update(PYTHONPATH=os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from repalign.config import HubModel, LanguageStudy, ModelFolder, SmallGpt2, canonical, load
+from repalign.config import DynamicsStudy, HubModel, LanguageStudy, ModelFolder, SmallGpt2, canonical, load
 from repalign.errors import ConfigError
 from repalign.fingerprint import fingerprint
 
@@ -164,7 +164,9 @@ def remote_file(wildcards):
 LANGUAGE = [name for name, study in CONFIG.studies.items() if isinstance(study, LanguageStudy)]
 # Studies of language models have rules of their own for the stages train and represent.
 LANGUAGE_STUDIES = "|".join(map(re.escape, LANGUAGE)) or "(?!)"
-OTHER_STUDIES = "|".join(re.escape(name) for name in STUDIES if name not in LANGUAGE) or "(?!)"
+DYNAMICS = [name for name, study in CONFIG.studies.items() if isinstance(study, DynamicsStudy)]
+DYNAMICS_STUDIES = "|".join(map(re.escape, DYNAMICS)) or "(?!)"
+OTHER_STUDIES = "|".join(re.escape(name) for name in STUDIES if name not in LANGUAGE + DYNAMICS) or "(?!)"
 HUB_MODELS = {
     found.model.folder: found.model
     for study in LANGUAGE
@@ -200,6 +202,47 @@ def language_runs(wildcards):
     return found if isinstance(model, HubModel) else found | {"steps": setting(wildcards).train.saved_steps()}
 
 
+# --- studies of dynamics ------------------------------------------------------------------------------------------
+
+
+def trained_dynamics(found):
+    """The sections that training depends on, with the layers that are followed as numbers."""
+    section = found.model_dump(include={"data", "model", "train", "record"})
+    if found.record.layers == "all":
+        section["record"]["layers"] = list(range(1, found.model.hidden_layers + 1))
+    return section
+
+
+def histories(study, names=None):
+    """The records of the runs of each setting."""
+    settings = STUDIES[study].settings
+    return {
+        name: [f"{R}/runs/{study}/{name}/{block}/history.h5" for block in settings[name].seeds.blocks()]
+        for name in names or settings
+    }
+
+
+def fits(study):
+    return f"{R}/dynamics/{study}/fits.csv"
+
+
+def dynamics_figure_files(figure):
+    """The result files of a figure of studies of dynamics, by what they are for."""
+    if figure.plot == "vanrossem2024_alternatives":
+        return {"fits": fits(figure.study), "histories": histories(figure.study, [figure.setting])}
+    if figure.plot == "vanrossem2024_depth_width":
+        widths = {name: found.model.width for name, found in STUDIES[figure.widths].settings.items()}
+        return {"depth": fits(figure.depth), "widths": fits(figure.widths), "width_of": widths}
+    if figure.plot == "vanrossem2024_rich_lazy":
+        made = STUDIES[figure.study].sweeps[figure.sweep]
+        gains = {start: {name: gain for gain, name in points.items()} for start, points in made.items()}
+        return {"fits": fits(figure.study), "gains": gains}
+    drawn = figure.drawn(STUDIES[figure.study])
+    if figure.plot == "vanrossem2024_final_distance":
+        return {"fits": fits(figure.study), "rates": fits(figure.rates), "settings": drawn}
+    return {"fits": fits(figure.study), "histories": histories(figure.study, drawn), "settings": drawn}
+
+
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +256,8 @@ def setting_files(study, name):
 
 def figure_files(figure):
     """The result files that a figure draws, by what they are for."""
+    if figure.plot.startswith("vanrossem2024"):
+        return dynamics_figure_files(figure)
     if figure.plot == "roeder2021_fig2":
         return {
             "panels": [setting_files(figure.study, name) for name in figure.panels],
@@ -284,6 +329,8 @@ def figure_inputs(figure):
 
 def study_results(study):
     """Every result of a study, so that one that was deleted is made again."""
+    if study in DYNAMICS:
+        return [fits(study), *(file for files in histories(study).values() for file in files)]
     blocks = [(name, block) for name, found in STUDIES[study].settings.items() for block in found.seeds.blocks()]
     trained = [
         f"{R}/runs/{study}/{name}/{block}"

@@ -1,3 +1,5 @@
+PAPERS = {"roeder2021": "Roeder, Metz, Kingma 2021", "vanrossem2024": "van Rossem, Saxe 2024"}
+
 # One rule a figure, so that each has its own inputs and its own place in the report.
 for figure_name, figure in CONFIG.figures.items():
 
@@ -13,7 +15,7 @@ for figure_name, figure in CONFIG.figures.items():
             png=report(
                 f"{R}/figures/{figure_name}.png",
                 caption=f"{Path.cwd()}/{R}/figures/{figure_name}.rst",
-                category="Roeder, Metz, Kingma 2021" if figure.plot.startswith("roeder2021") else "Alignment",
+                category=PAPERS.get(figure.plot.partition("_")[0], "Alignment"),
                 labels={"figure": figure_name},
             ),
             csv=f"{R}/figures/{figure_name}.csv",

@@ -1,0 +1,186 @@
+"""Runs recorded along training (van Rossem and Saxe 2024): their files, and the fits of the effective theory."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from repalign import store
+from repalign.errors import StoreError
+from repalign.theory import effective, fitting
+from repalign.theory.effective import Floats, Pair, Rates
+from repalign.training import full_batch
+from repalign.training.full_batch import Problem, Record
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network: its seed, the pairs and hidden layers that were followed, and their record.
+
+    pairs: pairs x 2; dx2, dy2: squared distances of inputs and targets of each pair; layers counted from 1.
+    """
+
+    seed: int
+    pairs: NDArray[np.int64]
+    dx2: Floats
+    dy2: Floats
+    layers: NDArray[np.int64]
+    record: Record
+
+    def trajectory(self, pair: int = 0, layer: int = 0) -> Floats:
+        """h, y and w of one pair at one of `layers` (3 x epochs), by their positions."""
+        return np.stack([self.record.h2[:, pair, layer], self.record.y2[:, pair], self.record.w[:, pair]])
+
+    def start(self, pair: int = 0, layer: int = 0) -> Pair:
+        """The state before training, for the theory."""
+        h, y, w = (float(value) for value in self.trajectory(pair, layer)[:, 0])
+        return Pair(float(self.dx2[pair]), float(self.dy2[pair]), h, y, w)
+
+
+def problems(data: Mapping[str, Any]) -> list[Problem]:
+    """What a `data` section asks to learn: two points for every distance of inputs and of targets."""
+    return [full_batch.two_points(dx, dy) for dx in data["input_distances"] for dy in data["output_distances"]]
+
+
+def run_seeds(seed: int, count: int) -> list[int]:
+    """The random seeds of `count` problems of one seed; that of the first is the seed itself."""
+    return [seed, *(int(np.random.SeedSequence([seed, part]).generate_state(1)[0]) for part in range(1, count))]
+
+
+def train(section: Mapping[str, Any], seeds: Sequence[int], label: str) -> list[Run]:
+    """Trains every seed on every problem. section: complete `data`, `model`, `train` and `record` sections."""
+    asked = problems(section["data"])
+    every = [
+        (seed, problem, own) for seed in seeds for problem, own in zip(asked, run_seeds(seed, len(asked)), strict=True)
+    ]
+    layers = section["record"]["layers"]
+    records, _ = full_batch.train(
+        section["model"], section["train"], [one[1] for one in every], [one[2] for one in every], layers, label
+    )
+    return [
+        Run(seed, problem.pairs, problem.input_distances(), problem.output_distances(), np.array(layers), record)
+        for (seed, problem, _), record in zip(every, records, strict=True)
+    ]
+
+
+def write_history(path: str | Path, runs: Sequence[Run], section: str) -> None:
+    """All runs of a block as one HDF5 file; runs that ended early are filled up with NaN."""
+    counts = np.array([len(run.record.loss) for run in runs])
+
+    def stacked(parts: Iterable[Floats]) -> NDArray[np.float32]:
+        """Runs x ... x epochs."""
+        filled = [np.moveaxis(part, 0, -1) for part in parts]
+        made = np.full((len(filled), *filled[0].shape[:-1], counts.max()), np.nan, dtype=np.float32)
+        for row, part in zip(made, filled, strict=True):
+            row[..., : part.shape[-1]] = part
+        return made
+
+    with store.create(path, "dynamics", section) as file:
+        store.put(file, "seed", np.array([run.seed for run in runs]), "number")
+        store.put(file, "epochs", counts, "recorded epochs")
+        store.put(file, "pairs", np.stack([run.pairs for run in runs]), "positions of points")
+        store.put(file, "layers", runs[0].layers, "hidden layers, counted from 1")
+        store.put(file, "dx2", np.stack([run.dx2 for run in runs]), "squared distance of inputs")
+        store.put(file, "dy2", np.stack([run.dy2 for run in runs]), "squared distance of targets")
+        store.put(file, "h2", stacked(run.record.h2 for run in runs), "squared distance of representations")
+        store.put(file, "y2", stacked(run.record.y2 for run in runs), "squared distance of outputs")
+        store.put(file, "w", stacked(run.record.w for run in runs), "squared distance of outputs")
+        store.put(file, "loss", stacked(run.record.loss for run in runs), "loss")
+
+
+def read_history(path: str | Path) -> list[Run]:
+    """The runs of a file of `write_history`. Raises StoreError where it is damaged."""
+    with store.opened(path, "dynamics") as file:
+        names = ("seed", "epochs", "pairs", "layers", "dx2", "dy2", "h2", "y2", "w", "loss")
+        found = {name: store.read(file, name) for name in names}
+    if len({len(values) for name, values in found.items() if name != "layers"}) != 1:
+        raise StoreError(f"{path}: arrays of different numbers of runs; {store.AGAIN}")
+    runs = []
+    for place, count in enumerate(found["epochs"]):
+        h2, y2, w, loss = (
+            np.moveaxis(found[name][place][..., :count].astype(np.float64), -1, 0) for name in ("h2", "y2", "w", "loss")
+        )
+        seed, pairs, dx2, dy2 = (
+            int(found["seed"][place]),
+            found["pairs"][place],
+            found["dx2"][place],
+            found["dy2"][place],
+        )
+        runs.append(Run(seed, pairs, dx2, dy2, found["layers"], Record(h2, y2, w, loss)))
+    return runs
+
+
+def fits(runs: Sequence[Run], setting: str, section: Mapping[str, Any]) -> pd.DataFrame:
+    """One row for every run, pair, layer and system of equations; `section` is a complete `fit` section.
+
+    No run is left out: `state` says `learned`, `not learned` (the last loss is above `discard_loss`) or `diverged`, and
+    a diverged one has no rates. Without systems there is one row without rates.
+    """
+    rows = []
+    for run in runs:
+        state = "diverged" if run.record.diverged else "learned"
+        if state == "learned" and run.record.loss[-1] > section["discard_loss"]:
+            state = "not learned"
+        for pair, (first, second) in enumerate(run.pairs.tolist()):
+            for place, layer in enumerate(run.layers.tolist()):
+                start = run.start(pair, place)
+                common: dict[str, Any] = {
+                    "setting": setting,
+                    "seed": run.seed,
+                    "point_a": first,
+                    "point_b": second,
+                    "dx": np.sqrt(start.dx2),
+                    "dy": np.sqrt(start.dy2),
+                    "layer": layer,
+                    "state": state,
+                    "epochs": len(run.record.loss),
+                    "loss_end": run.record.loss[-1],
+                    "h_start": start.h,
+                    "y_start": start.y,
+                    "w_start": start.w,
+                    "h_end": run.record.h2[-1, pair, place],
+                    "y_end": run.record.y2[-1, pair],
+                }
+                systems = section["systems"] or [""]
+                rows += [common | _fitted(run, pair, place, state, system, section) for system in systems]
+    return pd.DataFrame(rows)
+
+
+RATE_COLUMNS = ("eta_h", "eta_y", "error", "normalised", "r2_h", "r2_y", "r2_w", "mean_r2", "h_predicted")
+MEAN_COLUMNS = ("eta_mean", "mean_start", "loss_error")
+
+
+def _fitted(
+    run: Run, pair: int, place: int, state: str, system: str, section: Mapping[str, Any]
+) -> dict[str, str | float]:
+    """The rates of one trajectory and how well they fit; NaN where there are none."""
+    none: dict[str, str | float] = {"system": system, "refused": state if state == "diverged" else ""}
+    none |= dict.fromkeys((*RATE_COLUMNS, *MEAN_COLUMNS), float("nan"))
+    if state == "diverged" or not system or len(run.record.loss) < 4:
+        return none
+    start, record = run.start(pair, place), run.trajectory(pair, place)
+    found = fitting.fit(record, start.dx2, start.dy2, section["objective"], system)
+    rates = found.rates
+    values = (rates.eta_h, rates.eta_y, found.error, found.normalised, *found.r2, found.mean_r2)
+    row = none | dict(zip(RATE_COLUMNS, (*values, effective.final_distance(start, rates)), strict=True))
+    row["refused"] = found.refused
+    if system == "theory" and len(run.pairs) == 1:  # the loss of two points is that of their one pair
+        mean = fitting.fit_mean(run.record.loss, record, start, rates)
+        row |= dict(zip(MEAN_COLUMNS, (mean.eta_mean, mean.start, mean.error), strict=True))
+    return row
+
+
+def rates_of(table: pd.DataFrame, setting: str) -> Rates:
+    """Mean effective rates over the runs of a setting that learned and that the theory can describe.
+
+    Raises StoreError where there is none.
+    """
+    rows = table[(table["setting"] == setting) & (table["system"] == "theory") & (table["state"] == "learned")]
+    rows = rows[rows["refused"].fillna("") == ""]
+    if rows.empty:
+        raise StoreError(f"no run of '{setting}' that learned and that the theory describes, so there are no rates")
+    return Rates(float(rows["eta_h"].mean()), float(rows["eta_y"].mean()))

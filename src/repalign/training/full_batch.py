@@ -1,0 +1,232 @@
+"""Full-batch gradient descent that records how pairs of points move (van Rossem and Saxe 2024, sections 2 and 3).
+
+Fully connected networks under plain gradient descent on the CPU are trained one after another by `fused`; every other
+family, optimiser and device by automatic differentiation, all seeds as one batch. Both record before each step, from
+the forward pass that the step needs; with dropout the record needs a pass of its own, without dropout.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from tqdm import tqdm
+
+from repalign.models import families
+from repalign.training import fused
+from repalign.training.device import chosen_device
+
+logger = logging.getLogger(__name__)
+Floats = NDArray[np.float64]
+CHUNK = 500  # epochs between two updates of the progress bar
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Points to learn (points x inputs, points x outputs; float32) and the pairs of them to follow (pairs x 2)."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    pairs: NDArray[np.int64]
+
+    def input_distances(self) -> Floats:
+        """||dx||^2 of each pair."""
+        return _squared(self.x, self.pairs)
+
+    def output_distances(self) -> Floats:
+        """||dy*||^2 of each pair."""
+        return _squared(self.y, self.pairs)
+
+
+def _squared(values: NDArray[np.float32], pairs: NDArray[np.int64]) -> Floats:
+    wide = values.astype(np.float64)
+    squared: Floats = ((wide[pairs[:, 0]] - wide[pairs[:, 1]]) ** 2).sum(axis=1)
+    return squared
+
+
+def two_points(dx: float, dy: float) -> Problem:
+    """x = -1 and -1 + ||dx||, y* = 0.6 and 0.6 + ||dy*|| (section 3.1)."""
+    x = np.array([[-1.0], [-1.0 + dx]], dtype=np.float32)
+    y = np.array([[0.6], [0.6 + dy]], dtype=np.float32)
+    return Problem(x, y, np.array([[0, 1]]))
+
+
+@dataclass
+class Record:
+    """What a run recorded before each step.
+
+    h2: epochs x pairs x layers; y2, w: epochs x pairs; loss: epochs. A run that ended early has fewer epochs.
+    """
+
+    h2: Floats
+    y2: Floats
+    w: Floats
+    loss: Floats
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run left the finite numbers."""
+        return not all(np.isfinite(part).all() for part in (self.h2, self.y2, self.w, self.loss))
+
+
+def train(
+    model: Mapping[str, Any],
+    section: Mapping[str, Any],
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    layers: Sequence[int],
+    label: str = "train",
+) -> tuple[list[Record], list[families.Family]]:
+    """Trains one network for every problem and seed, in parallel lists, and returns its record and the network.
+
+    model, section: complete `model` and `train` sections; layers: hidden layers to record, counted from 1. The initial
+    weights of a run depend on its seed alone, and so does what dropout drops where runs are trained one after another.
+    All problems have the same shapes.
+    """
+    inputs, outputs = problems[0].x.shape[1], problems[0].y.shape[1]
+    networks = [families.build(model, inputs, outputs, seed) for seed in seeds]
+    device = chosen_device(section["device"])
+    if fusable(model, section) and device.type == "cpu":
+        runs = zip(networks, problems, seeds, strict=True)
+        records = [_train_fused(network, section, problem, seed, layers, label) for network, problem, seed in runs]
+    else:
+        records = _train_together(networks, section, problems, seeds, layers, label, device)
+    for seed, record in zip(seeds, records, strict=True):
+        if record.diverged:
+            logger.warning("seed %d diverged at epoch %d: its loss is not finite", seed, len(record.loss) - 1)
+    return records, networks
+
+
+def fusable(model: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
+    """Whether `fused` trains this: fully connected layers and gradient descent without momentum or decay."""
+    optimiser = section["optimiser"]
+    plain = optimiser["kind"] == "sgd" and not optimiser["momentum"] and not optimiser["weight_decay"]
+    return plain and model["family"] != "convolutional"
+
+
+def _loss_scale(section: Mapping[str, Any], y: NDArray[np.float32]) -> float:
+    """The loss is scale / 2 times the sum of squares: `half_mse` is half the mean over points and outputs."""
+    return (1.0 if section["loss"] == "half_mse" else 2.0) / y.size
+
+
+def _train_fused(
+    network: families.Family,
+    section: Mapping[str, Any],
+    problem: Problem,
+    seed: int,
+    layers: Sequence[int],
+    label: str,
+) -> Record:
+    assert isinstance(network, families.FullyConnected)
+    weights = fused.Network.of(network)
+    epochs, pairs = section["epochs"], len(problem.pairs)
+    record = Record(
+        np.empty((epochs, pairs, len(layers))), np.empty((epochs, pairs)), np.empty((epochs, pairs)), np.empty(epochs)
+    )
+    rng = np.random.Generator(np.random.PCG64([seed, 4]))
+    done, stop = 0, section["stop_loss"] or 0.0
+    bar = tqdm(total=epochs, desc=f"{label} seed {seed}", unit="epoch", disable=None, mininterval=1.0)
+    with bar:
+        while done < epochs:
+            part = slice(done, min(done + CHUNK, epochs))
+            took = weights.train(
+                problem.x, problem.y, section["optimiser"]["learning_rate"], _loss_scale(section, problem.y),
+                problem.pairs, np.array(layers) - 1, stop, rng,
+                record.h2[part], record.y2[part], record.w[part], record.loss[part],
+            )  # fmt: skip
+            done += took
+            bar.update(took)
+            if took < part.stop - part.start or not record.loss[done - 1] >= stop:
+                break
+    weights.copy_to(network)
+    return Record(record.h2[:done], record.y2[:done], record.w[:done], record.loss[:done])
+
+
+def _train_together(
+    networks: Sequence[families.Family],
+    section: Mapping[str, Any],
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    layers: Sequence[int],
+    label: str,
+    device: torch.device,
+) -> list[Record]:
+    """All runs as one batch: every parameter has the runs as its first axis, so the gradient of the sum is each's."""
+    parameters, _ = stack_module_state(list(networks))
+    parameters = {name: value.detach().to(device).requires_grad_() for name, value in parameters.items()}
+    skeleton = networks[0].to("meta")
+    x = torch.from_numpy(np.stack([problem.x for problem in problems])).to(device)
+    y = torch.from_numpy(np.stack([problem.y for problem in problems])).to(device)
+    pairs = torch.from_numpy(np.stack([problem.pairs for problem in problems])).to(device)
+    scale, epochs, stop = _loss_scale(section, problems[0].y), section["epochs"], section["stop_loss"] or 0.0
+    optimiser = _optimiser(section["optimiser"], parameters)
+    dropped = getattr(skeleton, "dropout", nn.Dropout(0.0)).p > 0
+    torch.manual_seed(int(np.random.SeedSequence([*seeds, 4]).generate_state(1)[0]))
+
+    def forward(values: dict[str, Tensor], points: Tensor) -> tuple[list[Tensor], Tensor]:
+        hidden, output = functional_call(skeleton, values, (points,))
+        return [hidden[layer - 1] for layer in layers], output
+
+    together = torch.vmap(forward, randomness="different")
+    wanted = _differences(y, pairs)
+    h2, y2, w, losses = [], [], [], []  # of every epoch
+    ended = torch.full((len(networks),), epochs, device=device)
+    final = {name: value.detach().clone() for name, value in parameters.items()}
+    for epoch in tqdm(range(epochs), desc=label, unit="epoch", disable=None, mininterval=1.0):
+        skeleton.train(False)
+        with torch.set_grad_enabled(not dropped):
+            hidden, output = together(parameters, x)
+        each = ((output - y) ** 2).sum(dim=(1, 2)) * (scale / 2)
+        with torch.no_grad():
+            moved = _differences(output, pairs)
+            h2.append(torch.stack([(_differences(a, pairs) ** 2).sum(dim=2) for a in hidden], dim=2))
+            y2.append((moved**2).sum(dim=2))
+            w.append(y2[-1] - (moved * wanted).sum(dim=2))
+            losses.append(each.detach())
+            over = ~(each.detach() >= stop) & (ended == epochs)
+            if stop > 0 or epoch % CHUNK == 0:  # asking a GPU costs a wait
+                if bool(over.any()):
+                    ended[over] = epoch + 1
+                    for name, value in parameters.items():
+                        final[name][over] = value.detach()[over]
+                if bool((ended < epochs).all()):
+                    break
+        if dropped:
+            skeleton.train(True)
+            _, output = together(parameters, x)
+            each = ((output - y) ** 2).sum(dim=(1, 2)) * (scale / 2)
+        optimiser.zero_grad()
+        each.sum().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    kept = [torch.stack(part, dim=1).double().cpu().numpy() for part in (h2, y2, w, losses)]
+    last = ended.cpu().numpy()
+    for run, network in enumerate(networks):
+        network.to_empty(device="cpu")
+        _fill(network, final if last[run] < epochs else parameters, run)
+    return [Record(*(part[run, : last[run]] for part in kept)) for run in range(len(networks))]
+
+
+@torch.no_grad()
+def _fill(network: families.Family, together: Mapping[str, Tensor], run: int) -> None:
+    """Copies the weights of one run out of those of all."""
+    for name, value in network.named_parameters():
+        value.copy_(together[name][run])
+
+
+def _differences(values: Tensor, pairs: Tensor) -> Tensor:
+    """values: runs x points x units, pairs: runs x pairs x 2. Returns runs x pairs x units."""
+    units = values.shape[2]
+    first, second = (values.gather(1, pairs[:, :, side, None].expand(-1, -1, units)) for side in (0, 1))
+    return first - second
+
+
+def _optimiser(section: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    rate, decay = section["learning_rate"], section["weight_decay"]
+    if section["kind"] == "adam":
+        return torch.optim.Adam(parameters.values(), lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(parameters.values(), lr=rate, momentum=section["momentum"], weight_decay=decay, fused=True)

@@ -1,0 +1,274 @@
+"""Full-batch gradient descent of one fully connected network on the CPU, compiled, with its record.
+
+A step of gradient descent on few points is bound by memory: automatic differentiation reads every weight matrix twice,
+writes its gradient, reads the gradient, reads the weights and writes them. Here the backward pass updates each row of a
+weight matrix right after it has read it, so no gradient is ever stored, and the record comes from the forward pass that
+training needs anyway.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from repalign.models.families import FullyConnected
+from repalign.models.mlp import ACTIVATIONS
+
+Floats = NDArray[np.float32]
+# In the order of the cases of `_activate`.
+CLASSES = [ACTIVATIONS[name] for name in ("identity", "leaky_relu", "relu", "tanh", "elu", "silu")]
+# Sums may be reordered, so that they run in vector registers; infinities and NaNs keep their meaning.
+_compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+
+
+@dataclass
+class Network:
+    """Weights of `depth` hidden layers, one array a kind, so that the compiled loop needs no lists; float32.
+
+    first: width x inputs; hidden: (depth - 1) x width x width; last: outputs x width; hidden_biases: depth x width;
+    last_bias: outputs.
+    """
+
+    first: Floats
+    hidden: Floats
+    last: Floats
+    hidden_biases: Floats
+    last_bias: Floats
+    activation: int
+    """Position in `CLASSES`."""
+    skip: bool
+    """Adds the output of the layer before last to every hidden layer from the third."""
+    dropout: float
+    """Share of inputs of every affine map that a training step sets to zero."""
+
+    @classmethod
+    def of(cls, network: FullyConnected) -> "Network":
+        """Copies of the weights of a network of fully connected layers."""
+        weights = [layer.weight.detach().numpy() for layer in network.affine_maps()]
+        biases = [layer.bias.detach().numpy() for layer in network.affine_maps()]
+        width = len(biases[0])
+        return cls(
+            first=weights[0].copy(),
+            hidden=np.stack(weights[1:-1]) if len(weights) > 2 else np.empty((0, width, width), np.float32),
+            last=weights[-1].copy(),
+            hidden_biases=np.stack(biases[:-1]),
+            last_bias=biases[-1].copy(),
+            activation=CLASSES.index(type(network.activation)),
+            skip=network.skip,
+            dropout=network.dropout.p,
+        )
+
+    def copy_to(self, network: FullyConnected) -> None:
+        """Writes the weights into a network of the same shape."""
+        weights, biases = [self.first, *self.hidden, self.last], [*self.hidden_biases, self.last_bias]
+        with torch.no_grad():
+            for layer, weight, bias in zip(network.affine_maps(), weights, biases, strict=True):
+                layer.weight.copy_(torch.from_numpy(weight))
+                layer.bias.copy_(torch.from_numpy(bias))
+
+    def train(
+        self, x: Floats, y: Floats, rate: float, scale: float, pairs: NDArray[np.int64], layers: NDArray[np.int64],
+        stop: float, rng: np.random.Generator,
+        h2: NDArray[np.float64], y2: NDArray[np.float64], w: NDArray[np.float64], losses: NDArray[np.float64],
+    ) -> int:  # fmt: skip
+        """Trains in place for as many epochs as `losses` holds and writes the record; returns how many were recorded.
+
+        x: points x inputs; y: points x outputs; the loss is scale / 2 times the sum of squared errors. pairs: positions
+        of points, pairs x 2; layers: hidden layers, counted from 0; h2: epochs x pairs x layers; y2, w: epochs x pairs.
+        Training ends early where the recorded loss is below `stop` or not finite.
+        """
+        took: int = _epochs(
+            self.first, self.hidden, self.last, self.hidden_biases, self.last_bias, self.activation, self.skip,
+            np.float32(self.dropout), rng, x, y, np.float32(rate), np.float32(scale), pairs, layers, stop,
+            h2, y2, w, losses,
+        )  # fmt: skip
+        return took
+
+
+@_compiled
+def _activate(kind: int, z: Floats, out: Floats, slope: Floats) -> None:
+    """Writes f(z) and f'(z)."""
+    one, zero = np.float32(1), np.float32(0)
+    for i in range(z.size):
+        v = z[i]
+        if kind == 0:
+            out[i], slope[i] = v, one
+        elif kind == 1:
+            s = one if v > zero else np.float32(0.01)
+            out[i], slope[i] = v * s, s
+        elif kind == 2:
+            s = one if v > zero else zero
+            out[i], slope[i] = v * s, s
+        elif kind == 3:
+            a = np.tanh(v)
+            out[i], slope[i] = a, one - a * a
+        elif kind == 4:
+            a = v if v > zero else np.expm1(v)
+            out[i], slope[i] = a, one if v > zero else a + one
+        else:
+            s = one / (one + np.exp(-v))
+            out[i], slope[i] = v * s, s * (one + v * (one - s))
+
+
+@_compiled
+def _affine(weight: Floats, bias: Floats, a: Floats, z: Floats) -> None:
+    """z = a Wᵀ + b for points x units, two points a pass over the weights."""
+    points, inputs = a.shape
+    for i in range(weight.shape[0]):
+        row = weight[i]
+        for k in range(0, points - 1, 2):
+            first, second = np.float32(0), np.float32(0)
+            a0, a1 = a[k], a[k + 1]
+            for j in range(inputs):
+                first += row[j] * a0[j]
+                second += row[j] * a1[j]
+            z[k, i], z[k + 1, i] = first + bias[i], second + bias[i]
+        if points % 2:
+            last = np.float32(0)
+            a0 = a[points - 1]
+            for j in range(inputs):
+                last += row[j] * a0[j]
+            z[points - 1, i] = last + bias[i]
+
+
+@_compiled
+def _step(weight: Floats, bias: Floats, a: Floats, delta: Floats, back: Floats, rate: np.float32) -> None:
+    """From delta = dL/dz: back = dL/da by the weights as they are, which then take their gradient step, row by row."""
+    points, inputs = a.shape
+    back[:] = 0
+    for i in range(weight.shape[0]):
+        row = weight[i]
+        change = np.float32(0)
+        for k in range(0, points - 1, 2):
+            d0, d1 = delta[k, i], delta[k + 1, i]
+            change += d0 + d1
+            b0, b1 = back[k], back[k + 1]
+            for j in range(inputs):
+                b0[j] += row[j] * d0
+                b1[j] += row[j] * d1
+        if points % 2:
+            d0 = delta[points - 1, i]
+            change += d0
+            b0 = back[points - 1]
+            for j in range(inputs):
+                b0[j] += row[j] * d0
+        for k in range(0, points - 1, 2):
+            d0, d1 = rate * delta[k, i], rate * delta[k + 1, i]
+            a0, a1 = a[k], a[k + 1]
+            for j in range(inputs):
+                row[j] -= d0 * a0[j] + d1 * a1[j]
+        if points % 2:
+            d0 = rate * delta[points - 1, i]
+            a0 = a[points - 1]
+            for j in range(inputs):
+                row[j] -= d0 * a0[j]
+        bias[i] -= rate * change
+
+
+@_compiled
+def _drop(a: Floats, keep: Floats, share: np.float32, rng: np.random.Generator) -> None:
+    """Sets each value to zero with this chance and scales the rest; `keep` takes the factors."""
+    scale = np.float32(1) / (np.float32(1) - share)
+    for k in range(a.shape[0]):
+        for i in range(a.shape[1]):
+            keep[k, i] = scale if rng.random() >= share else np.float32(0)
+            a[k, i] *= keep[k, i]
+
+
+@_compiled
+def _forward(
+    first: Floats, hidden: Floats, last: Floats, hidden_biases: Floats, last_bias: Floats, activation: int, skip: bool,
+    share: np.float32, rng: np.random.Generator, x: Floats, z: Floats, a: Floats, fed: Floats, slope: Floats,
+    keep_x: Floats, keep: Floats, output: Floats,
+) -> None:  # fmt: skip
+    """One pass. a: representations by hidden layer; fed: what each layer hands on, which dropout changes.
+
+    With share 0 nothing is dropped, and `fed` equals `a`.
+    """
+    depth = a.shape[0]
+    into = x.copy()
+    if share > 0:
+        _drop(into, keep_x, share, rng)
+    for layer in range(depth):
+        if layer == 0:
+            _affine(first, hidden_biases[0], into, z)
+        else:
+            _affine(hidden[layer - 1], hidden_biases[layer], fed[layer - 1], z)
+        _activate(activation, z.reshape(-1), a[layer].reshape(-1), slope[layer].reshape(-1))
+        if skip and layer >= 2:
+            a[layer] += a[layer - 2]
+        fed[layer] = a[layer]
+        if share > 0:
+            _drop(fed[layer], keep[layer], share, rng)
+    _affine(last, last_bias, fed[depth - 1], output)
+
+
+@_compiled
+def _epochs(
+    first: Floats, hidden: Floats, last: Floats, hidden_biases: Floats, last_bias: Floats, activation: int, skip: bool,
+    share: np.float32, rng: np.random.Generator, x: Floats, y: Floats, rate: np.float32, scale: np.float32,
+    pairs: NDArray[np.int64], layers: NDArray[np.int64], stop: float,
+    h2: NDArray[np.float64], y2: NDArray[np.float64], w: NDArray[np.float64], losses: NDArray[np.float64],
+) -> int:  # fmt: skip
+    """Records each epoch, then takes its step; returns how many epochs were recorded.
+
+    It ends where the loss that was recorded is below `stop` or not finite, without a step after it.
+    """
+    depth, width = hidden_biases.shape
+    points, outputs = y.shape
+    z, output = np.empty((points, width), np.float32), np.empty((points, outputs), np.float32)
+    a = np.empty((depth, points, width), np.float32)
+    fed, slope, keep = np.empty_like(a), np.empty_like(a), np.ones_like(a)
+    keep_x, back_x = np.ones_like(x), np.empty_like(x)
+    back, delta = np.empty_like(a), np.empty((points, width), np.float32)
+    none = np.float32(0)
+    for epoch in range(losses.size):
+        _forward(
+            first, hidden, last, hidden_biases, last_bias, activation, skip, none, rng,
+            x, z, a, fed, slope, keep_x, keep, output,
+        )  # fmt: skip
+        loss = 0.0
+        for k in range(points):
+            for o in range(outputs):
+                loss += float(output[k, o] - y[k, o]) ** 2
+        losses[epoch] = 0.5 * scale * loss
+        for pair in range(pairs.shape[0]):
+            p, q = pairs[pair]
+            predicted, aligned = 0.0, 0.0
+            for o in range(outputs):
+                d = float(output[p, o] - output[q, o])
+                predicted += d * d
+                aligned += d * float(y[p, o] - y[q, o])
+            y2[epoch, pair], w[epoch, pair] = predicted, predicted - aligned
+            for column in range(layers.size):
+                u, v = a[layers[column], p], a[layers[column], q]
+                distance = 0.0
+                for i in range(width):
+                    d = float(u[i] - v[i])
+                    distance += d * d
+                h2[epoch, pair, column] = distance
+        if not losses[epoch] >= stop:
+            return epoch + 1
+        if share > 0:
+            _forward(
+                first, hidden, last, hidden_biases, last_bias, activation, skip, share, rng,
+                x, z, a, fed, slope, keep_x, keep, output,
+            )  # fmt: skip
+            into = x * keep_x
+        else:
+            into = x
+        out_delta = (output - y) * scale
+        _step(last, last_bias, fed[depth - 1], out_delta, back[depth - 1], rate)
+        for layer in range(depth - 1, -1, -1):
+            if share > 0:
+                back[layer] *= keep[layer]
+            if skip and 2 <= layer + 2 <= depth - 1:
+                back[layer] += back[layer + 2]
+            delta[:] = back[layer] * slope[layer]
+            if layer == 0:
+                _step(first, hidden_biases[0], into, delta, back_x, rate)
+            else:
+                _step(hidden[layer - 1], hidden_biases[layer], fed[layer - 1], delta, back[layer - 1], rate)
+    return losses.size

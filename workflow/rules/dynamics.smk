@@ -1,0 +1,49 @@
+# Studies of dynamics: networks recorded at every epoch, and the effective theory fitted to them.
+rule train_dynamics:
+    output:
+        history=f"{R}/runs/{{study}}/{{setting}}/{{block}}/history.h5",
+    log:
+        f"{R}/logs/train/{{study}}/{{setting}}/{{block}}.log",
+    benchmark:
+        f"{R}/benchmarks/train/{{study}}/{{setting}}/{{block}}.tsv"
+    wildcard_constraints:
+        study=DYNAMICS_STUDIES,
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        section=lambda wildcards: canonical(trained_dynamics(setting(wildcards))),
+        seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
+        code=code("train_dynamics.py"),
+    script:
+        "../../scripts/train_dynamics.py"
+
+
+rule fit_dynamics:
+    input:
+        lambda wildcards: [file for files in histories(wildcards.study).values() for file in files],
+    output:
+        fits=f"{R}/dynamics/{{study}}/fits.csv",
+    log:
+        f"{R}/logs/fit/{{study}}.log",
+    benchmark:
+        f"{R}/benchmarks/fit/{{study}}.tsv"
+    wildcard_constraints:
+        study=DYNAMICS_STUDIES,
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        section=lambda wildcards: canonical(
+            {
+                name: {"fit": STUDIES[wildcards.study].settings[name].fit.model_dump(), "histories": files}
+                for name, files in histories(wildcards.study).items()
+            }
+        ),
+        code=code("fit_dynamics.py"),
+    script:
+        "../../scripts/fit_dynamics.py"

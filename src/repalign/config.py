@@ -1018,11 +1018,11 @@ class CollapseFigure(DynamicsFigure):
 class FinalDistanceFigure(DynamicsFigure):
     """Section 3.4: final distances over a grid of input and output distances, theory against experiment.
 
-    rates: the study of dynamics whose settings of the same names give the effective rates.
+    reference: ||dx|| and ||dy*|| of the grid point at which the effective rates are fitted.
     """
 
     plot: Literal["vanrossem2024_final_distance"]
-    rates: Name
+    reference: Annotated[list[float], Field(min_length=2, max_length=2)] = [1.0, math.sqrt(0.5)]
 
 
 class AlternativesFigure(Section):
@@ -1331,8 +1331,6 @@ DYNAMICS_FIGURES = DynamicsFigure | AlternativesFigure | DepthWidthFigure | Rich
 def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
     problems = []
     places = ("depth", "widths") if isinstance(figure, DepthWidthFigure) else ("study",)
-    if isinstance(figure, FinalDistanceFigure):
-        places = ("study", "rates")
     own = {place: getattr(figure, place) for place in places}
     for place, study in own.items():
         if study not in config.studies:
@@ -1355,12 +1353,12 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
     if problems:
         return problems
     if isinstance(figure, FinalDistanceFigure):
-        given = expansions[figure.rates].settings
-        problems += [
-            f"rates: no setting '{name}' in {figure.rates}, which has its rates" for name in drawn if name not in given
-        ]
-    fitted = {"study": drawn} if isinstance(figure, TrajectoriesFigure | CollapseFigure) else {}
-    for name in fitted.get("study", []):
+        dx, dy = figure.reference
+        for name in drawn:
+            data = settings[name].data
+            if dx not in data.input_distances or dy not in data.output_distances:
+                problems.append(f"reference: setting {name} has no point of distances {dx:g} and {dy:g}")
+    for name in drawn if isinstance(figure, DynamicsFigure) else []:
         setting: Any = settings[name]
         if "theory" not in setting.fit.systems:
             problems.append(f"settings: {name} is not fitted by the theory; add it to fit.systems")

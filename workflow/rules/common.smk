@@ -239,7 +239,7 @@ def dynamics_figure_files(figure):
         return {"fits": fits(figure.study), "gains": gains}
     drawn = figure.drawn(STUDIES[figure.study])
     if figure.plot == "vanrossem2024_final_distance":
-        return {"fits": fits(figure.study), "rates": fits(figure.rates), "settings": drawn}
+        return {"fits": fits(figure.study), "settings": drawn}
     return {"fits": fits(figure.study), "histories": histories(figure.study, drawn), "settings": drawn}
 
 

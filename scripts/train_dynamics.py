@@ -13,5 +13,5 @@ if "snakemake" in globals():
         section = json.loads(snakemake.params.section)
         seeds = json.loads(snakemake.params.seeds)["seeds"]
         label = f"train {snakemake.wildcards.study}/{snakemake.wildcards.setting}"
-        runs = dynamics.train(section, seeds, label)
+        runs = dynamics.train(section, seeds, label, snakemake.input.get("data"))
         dynamics.write_history(snakemake.output.history, runs, snakemake.params.section)

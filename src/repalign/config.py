@@ -659,6 +659,34 @@ class TwoPoints(Section):
     ]
 
 
+class Xor(Section):
+    """The exclusive or of two bits: four points, six pairs (van Rossem and Saxe 2024, section 3.7)."""
+
+    kind: Literal["xor"]
+
+
+class ContextTask(Section):
+    """Blobs on a grid of centres, in two contexts that ask for one coordinate each (section 3.8): 2 grid^2 points."""
+
+    kind: Literal["context"]
+    grid: Annotated[int, Strict(), Field(ge=3)] = 30
+
+
+class LabelledPoints(Section):
+    """A data set with labels as one-hot targets (sections 3.9 and 3.10).
+
+    probes: the first training points, sorted by label, whose representations are kept; pairs: of them, two random
+    points of two classes each, every pair of classes in turn, drawn by `seed`.
+    """
+
+    kind: Literal["labels"]
+    dataset: Name
+    n_train: Count | None = None
+    probes: Annotated[int, Strict(), Field(ge=2)] = 100
+    pairs: Count = 45
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+
 class Network(Section):
     """A network of one of the families of van Rossem and Saxe 2024, initialised with Xavier's normal law and a gain.
 
@@ -680,22 +708,29 @@ class Network(Section):
 
 
 class DynamicsTrain(Section):
-    """Full-batch training: one step an epoch. half_mse: half the mean squared error, of points and outputs.
+    """Full-batch training, one step an epoch, or in shuffled batches of `batch_size` points.
 
-    stop_loss: a run ends where its loss is below this; null: never before its last epoch.
+    loss: the mean squared error over points and outputs, or half of it. stop_loss: a full-batch run ends where its loss
+    is below this; null: never before its last epoch.
     """
 
     optimiser: Optimiser = Optimiser(kind="sgd", learning_rate=5e-3)
     epochs: Count = 6000
     loss: Literal["half_mse", "mse"] = "half_mse"
+    batch_size: Count | None = None
     stop_loss: Positive | None = None
     device: Device = "auto"
 
 
 class DynamicsRecord(Section):
-    """Which hidden layers are followed, counted from 1."""
+    """Which hidden layers are followed, counted from 1.
+
+    snapshots: epochs at which the representations of all probe points are kept, where training is in batches; none
+    named: the first and the last.
+    """
 
     layers: Annotated[list[Count], Field(min_length=1)] | Literal["all"] = [11]
+    snapshots: list[Annotated[int, Strict(), Field(ge=0)]] = []
 
 
 class DynamicsFit(Section):
@@ -714,12 +749,22 @@ class DynamicsFit(Section):
 class DynamicsSetting(Section):
     """One kind of network that learns a few points while its representations are followed."""
 
-    data: TwoPoints = TwoPoints()
+    data: Annotated[
+        TwoPoints | Xor | ContextTask | LabelledPoints,
+        Field(discriminator="kind", description="two_points where no kind is given"),
+    ] = TwoPoints()
     model: Network = Network()
     train: DynamicsTrain = DynamicsTrain()
     record: DynamicsRecord = DynamicsRecord()
     fit: DynamicsFit = DynamicsFit()
     seeds: Seeds = Seeds()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_are_two_points_by_default(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and isinstance(given.get("data"), Mapping):
+            return {**given, "data": {"kind": "two_points", **given["data"]}}
+        return given
 
 
 def _partial(annotation: Any) -> Any:
@@ -1175,7 +1220,7 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
 def _setting_problems(config: Config, setting: Setting | LanguageSetting | DynamicsSetting) -> list[str]:
     problems = []
     if isinstance(setting, DynamicsSetting):
-        return _dynamics_problems(setting)
+        return _dynamics_problems(config, setting)
     if setting.data.dataset not in config.datasets:
         return [f"data.dataset: no data set '{setting.data.dataset}'; data sets: {', '.join(config.datasets)}"]
     dataset = config.datasets[setting.data.dataset]
@@ -1235,8 +1280,27 @@ def _language_problems(setting: LanguageSetting, dataset: Any) -> list[str]:
     return problems
 
 
-def _dynamics_problems(setting: DynamicsSetting) -> list[str]:
-    problems, model = [], setting.model
+def _dynamics_problems(config: Config, setting: DynamicsSetting) -> list[str]:
+    problems, model, train = [], setting.model, setting.train
+    if isinstance(setting.data, LabelledPoints):
+        own = config.datasets.get(setting.data.dataset)
+        if own is None:
+            return [f"data.dataset: no data set '{setting.data.dataset}'; data sets: {', '.join(config.datasets)}"]
+        if isinstance(own, Sentences | PairedDataset) or own.words:
+            problems.append(f"data.dataset: '{setting.data.dataset}' has no labels of numbers; use digits, mnist, ...")
+        if train.batch_size is None:
+            problems.append("train.batch_size: points of a data set are learned in batches; set it")
+    if train.batch_size is not None:
+        if model.family != "plain":
+            problems.append(f"train.batch_size: batches go with the family plain, not {model.family}")
+        if train.stop_loss is not None:
+            problems.append("train.stop_loss: only full-batch runs end early; leave it or train.batch_size out")
+        if max(setting.record.snapshots, default=0) > train.epochs:
+            problems.append(
+                f"record.snapshots: epoch {max(setting.record.snapshots)} is after the last, {train.epochs}"
+            )
+    elif setting.record.snapshots:
+        problems.append("record.snapshots: only runs in batches keep them; set train.batch_size")
     if setting.record.layers != "all":
         most = model.hidden_layers
         problems += [f"record.layers: no layer {n}; layers: 1 to {most}" for n in setting.record.layers if n > most]
@@ -1611,6 +1675,9 @@ def _validated(model: type[Model], values: Any, where: str) -> Model:
         raise ConfigError("\n".join(lines)) from None
 
 
+DATA_KINDS = (["two_points"], ["xor"], ["context"], ["labels"])
+
+
 def _place(location: tuple[int | str, ...]) -> list[str]:
     """A problem's keys, without the kinds that pydantic adds to them."""
     keys = [str(part) for part in location]
@@ -1622,6 +1689,8 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
         del keys[3:4]
     first = 2 if keys[:1] == ["studies"] else 0
     if keys[first : first + 1] == ["model"] and keys[first + 1 : first + 2] in (["gpt2"], ["hub"], ["folder"]):
+        del keys[first + 1]
+    if keys[first : first + 1] == ["data"] and keys[first + 1 : first + 2] in DATA_KINDS:
         del keys[first + 1]
     if keys[first : first + 1] == ["train"] and keys[first + 1 : first + 2] in (["encoder"], ["decoder"], ["loss"]):
         del keys[first + 2 : first + 3]

@@ -10,18 +10,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from repalign import store
+from repalign.datasets import dataset, problems
 from repalign.errors import StoreError
 from repalign.theory import effective, fitting
 from repalign.theory.effective import Floats, Pair, Rates
-from repalign.training import full_batch
-from repalign.training.full_batch import Problem, Record
+from repalign.training import full_batch, regression
+from repalign.training.full_batch import Record
+from repalign.training.regression import Snapshots
 
 
 @dataclass(frozen=True)
 class Run:
     """One network: its seed, the pairs and hidden layers that were followed, and their record.
 
-    pairs: pairs x 2; dx2, dy2: squared distances of inputs and targets of each pair; layers counted from 1.
+    pairs: pairs x 2; dx2, dy2: squared distances of inputs and targets of each pair; layers counted from 1; snapshots:
+    representations of all probe points, where training was in batches.
     """
 
     seed: int
@@ -30,6 +33,12 @@ class Run:
     dy2: Floats
     layers: NDArray[np.int64]
     record: Record
+    snapshots: Snapshots | None = None
+
+    @property
+    def t(self) -> Floats:
+        """Epochs of training before each record."""
+        return np.arange(len(self.record.loss), dtype=np.float64)
 
     def trajectory(self, pair: int = 0, layer: int = 0) -> Floats:
         """h, y and w of one pair at one of `layers` (3 x epochs), by their positions."""
@@ -41,29 +50,33 @@ class Run:
         return Pair(float(self.dx2[pair]), float(self.dy2[pair]), h, y, w)
 
 
-def problems(data: Mapping[str, Any]) -> list[Problem]:
-    """What a `data` section asks to learn: two points for every distance of inputs and of targets."""
-    return [full_batch.two_points(dx, dy) for dx in data["input_distances"] for dy in data["output_distances"]]
-
-
 def run_seeds(seed: int, count: int) -> list[int]:
     """The random seeds of `count` problems of one seed; that of the first is the seed itself."""
     return [seed, *(int(np.random.SeedSequence([seed, part]).generate_state(1)[0]) for part in range(1, count))]
 
 
-def train(section: Mapping[str, Any], seeds: Sequence[int], label: str) -> list[Run]:
-    """Trains every seed on every problem. section: complete `data`, `model`, `train` and `record` sections."""
-    asked = problems(section["data"])
+def train(section: Mapping[str, Any], seeds: Sequence[int], label: str, data: str | Path | None = None) -> list[Run]:
+    """Trains every seed on every problem.
+
+    section: complete `data`, `model`, `train` and `record` sections; data: the file of the data set, if one is named.
+    """
+    found = dataset.read(data, section["data"]["n_train"]) if data is not None else None
+    asked = problems.made(section["data"], found)
     every = [
         (seed, problem, own) for seed in seeds for problem, own in zip(asked, run_seeds(seed, len(asked)), strict=True)
     ]
-    layers = section["record"]["layers"]
-    records, _ = full_batch.train(
-        section["model"], section["train"], [one[1] for one in every], [one[2] for one in every], layers, label
-    )
+    layers, model, own = section["record"]["layers"], section["model"], section["train"]
+    kept: list[Snapshots | None] = [None] * len(every)
+    if own["batch_size"] is None:
+        numbers = [one[2] for one in every]
+        records, _ = full_batch.train(model, own, [one[1] for one in every], numbers, layers, label)
+    else:
+        snapshots = section["record"]["snapshots"]
+        made = [regression.train(model, own, problem, number, layers, snapshots, label) for _, problem, number in every]
+        records, kept = [one[0] for one in made], [one[1] for one in made]
     return [
-        Run(seed, problem.pairs, problem.input_distances(), problem.output_distances(), np.array(layers), record)
-        for (seed, problem, _), record in zip(every, records, strict=True)
+        Run(seed, problem.pairs, problem.input_distances(), problem.output_distances(), np.array(layers), record, taken)
+        for (seed, problem, _), record, taken in zip(every, records, kept, strict=True)
     ]
 
 
@@ -90,6 +103,16 @@ def write_history(path: str | Path, runs: Sequence[Run], section: str) -> None:
         store.put(file, "y2", stacked(run.record.y2 for run in runs), "squared distance of outputs")
         store.put(file, "w", stacked(run.record.w for run in runs), "squared distance of outputs")
         store.put(file, "loss", stacked(run.record.loss for run in runs), "loss")
+        for run in runs:
+            if run.snapshots is not None:
+                place = f"snapshots/{run.seed:03d}"
+                store.put(file, f"{place}/epochs", run.snapshots.epochs, "epochs")
+                store.put(file, f"{place}/h", run.snapshots.h, "activation", rows_axis=2)
+                store.put(file, f"{place}/loss", run.snapshots.loss, "loss")
+                store.put(file, f"{place}/accuracy", run.snapshots.accuracy, "share of test points")
+
+
+SNAPSHOTS = ("epochs", "h", "loss", "accuracy")
 
 
 def read_history(path: str | Path) -> list[Run]:
@@ -97,6 +120,11 @@ def read_history(path: str | Path) -> list[Run]:
     with store.opened(path, "dynamics") as file:
         names = ("seed", "epochs", "pairs", "layers", "dx2", "dy2", "h2", "y2", "w", "loss")
         found = {name: store.read(file, name) for name in names}
+        kept: dict[int, Snapshots] = {}
+        if "snapshots" in store.names(file, "/"):
+            for name_of in store.names(file, "snapshots"):
+                epochs, h, *tested = (store.read(file, f"snapshots/{name_of}/{name}") for name in SNAPSHOTS)
+                kept[int(name_of)] = Snapshots(epochs, h, *tested)
     if len({len(values) for name, values in found.items() if name != "layers"}) != 1:
         raise StoreError(f"{path}: arrays of different numbers of runs; {store.AGAIN}")
     runs = []
@@ -104,13 +132,9 @@ def read_history(path: str | Path) -> list[Run]:
         h2, y2, w, loss = (
             np.moveaxis(found[name][place][..., :count].astype(np.float64), -1, 0) for name in ("h2", "y2", "w", "loss")
         )
-        seed, pairs, dx2, dy2 = (
-            int(found["seed"][place]),
-            found["pairs"][place],
-            found["dx2"][place],
-            found["dy2"][place],
-        )
-        runs.append(Run(seed, pairs, dx2, dy2, found["layers"], Record(h2, y2, w, loss)))
+        seed, dx2, dy2 = int(found["seed"][place]), found["dx2"][place], found["dy2"][place]
+        record = Record(h2, y2, w, loss)
+        runs.append(Run(seed, found["pairs"][place], dx2, dy2, found["layers"], record, kept.get(seed)))
     return runs
 
 

@@ -205,11 +205,18 @@ def language_runs(wildcards):
 # --- studies of dynamics ------------------------------------------------------------------------------------------
 
 
+def dynamics_data(wildcards):
+    """The data set of a setting, where it has one."""
+    found = setting(wildcards).data
+    return {"data": dataset_file(found.dataset)} if found.kind == "labels" else {}
+
+
 def trained_dynamics(found):
     """The sections that training depends on, with the layers that are followed as numbers."""
     section = found.model_dump(include={"data", "model", "train", "record"})
     if found.record.layers == "all":
         section["record"]["layers"] = list(range(1, found.model.hidden_layers + 1))
+    section["record"]["snapshots"] = sorted({0, found.train.epochs, *found.record.snapshots})
     return section
 
 

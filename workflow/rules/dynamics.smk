@@ -1,5 +1,7 @@
 # Studies of dynamics: networks recorded at every epoch, and the effective theory fitted to them.
 rule train_dynamics:
+    input:
+        unpack(dynamics_data),
     output:
         history=f"{R}/runs/{{study}}/{{setting}}/{{block}}/history.h5",
     log:

@@ -28,19 +28,35 @@ CHUNK = 500  # epochs between two updates of the progress bar
 
 @dataclass(frozen=True)
 class Problem:
-    """Points to learn (points x inputs, points x outputs; float32) and the pairs of them to follow (pairs x 2)."""
+    """Points to learn (points x inputs, points x outputs; float32) and the pairs of probe points to follow (pairs x 2).
+
+    Probe points are the points themselves unless others are given. Test targets are one-hot labels.
+    """
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     pairs: NDArray[np.int64]
+    probes: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    x_test: NDArray[np.float32] | None = None
+    y_test: NDArray[np.float32] | None = None
+
+    @property
+    def x_probe(self) -> NDArray[np.float32]:
+        """Inputs of the probe points."""
+        return self.probes[0] if self.probes else self.x
+
+    @property
+    def y_probe(self) -> NDArray[np.float32]:
+        """Targets of the probe points."""
+        return self.probes[1] if self.probes else self.y
 
     def input_distances(self) -> Floats:
         """||dx||^2 of each pair."""
-        return _squared(self.x, self.pairs)
+        return _squared(self.x_probe, self.pairs)
 
     def output_distances(self) -> Floats:
         """||dy*||^2 of each pair."""
-        return _squared(self.y, self.pairs)
+        return _squared(self.y_probe, self.pairs)
 
 
 def _squared(values: NDArray[np.float32], pairs: NDArray[np.int64]) -> Floats:
@@ -104,14 +120,14 @@ def train(
 
 def fusable(model: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
     """Whether `fused` trains this: fully connected layers and gradient descent without momentum or decay."""
-    optimiser = section["optimiser"]
-    plain = optimiser["kind"] == "sgd" and not optimiser["momentum"] and not optimiser["weight_decay"]
+    own = section["optimiser"]
+    plain = own["kind"] == "sgd" and not own["momentum"] and not own["weight_decay"]
     return plain and model["family"] != "convolutional"
 
 
-def _loss_scale(section: Mapping[str, Any], y: NDArray[np.float32]) -> float:
+def loss_scale(section: Mapping[str, Any], values: int) -> float:
     """The loss is scale / 2 times the sum of squares: `half_mse` is half the mean over points and outputs."""
-    return (1.0 if section["loss"] == "half_mse" else 2.0) / y.size
+    return (1.0 if section["loss"] == "half_mse" else 2.0) / values
 
 
 def _train_fused(
@@ -135,7 +151,7 @@ def _train_fused(
         while done < epochs:
             part = slice(done, min(done + CHUNK, epochs))
             took = weights.train(
-                problem.x, problem.y, section["optimiser"]["learning_rate"], _loss_scale(section, problem.y),
+                problem.x, problem.y, section["optimiser"]["learning_rate"], loss_scale(section, problem.y.size),
                 problem.pairs, np.array(layers) - 1, stop, rng,
                 record.h2[part], record.y2[part], record.w[part], record.loss[part],
             )  # fmt: skip
@@ -163,8 +179,8 @@ def _train_together(
     x = torch.from_numpy(np.stack([problem.x for problem in problems])).to(device)
     y = torch.from_numpy(np.stack([problem.y for problem in problems])).to(device)
     pairs = torch.from_numpy(np.stack([problem.pairs for problem in problems])).to(device)
-    scale, epochs, stop = _loss_scale(section, problems[0].y), section["epochs"], section["stop_loss"] or 0.0
-    optimiser = _optimiser(section["optimiser"], parameters)
+    scale, epochs, stop = loss_scale(section, problems[0].y.size), section["epochs"], section["stop_loss"] or 0.0
+    stepper = optimiser(section["optimiser"], parameters)
     dropped = getattr(skeleton, "dropout", nn.Dropout(0.0)).p > 0
     torch.manual_seed(int(np.random.SeedSequence([*seeds, 4]).generate_state(1)[0]))
 
@@ -200,9 +216,9 @@ def _train_together(
             skeleton.train(True)
             _, output = together(parameters, x)
             each = ((output - y) ** 2).sum(dim=(1, 2)) * (scale / 2)
-        optimiser.zero_grad()
+        stepper.zero_grad()
         each.sum().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        stepper.step()
     kept = [torch.stack(part, dim=1).double().cpu().numpy() for part in (h2, y2, w, losses)]
     last = ended.cpu().numpy()
     for run, network in enumerate(networks):
@@ -225,7 +241,8 @@ def _differences(values: Tensor, pairs: Tensor) -> Tensor:
     return first - second
 
 
-def _optimiser(section: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+def optimiser(section: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    """What an `optimiser` section asks for, over these parameters."""
     rate, decay = section["learning_rate"], section["weight_decay"]
     if section["kind"] == "adam":
         return torch.optim.Adam(parameters.values(), lr=rate, weight_decay=decay, fused=True)

@@ -1,0 +1,95 @@
+"""What the networks of van Rossem and Saxe 2024 learn, and the pairs of points that are followed."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repalign.datasets.dataset import Dataset
+from repalign.errors import DataError
+from repalign.training.full_batch import Problem, two_points
+
+PIXELS = 5  # of a side of the context task's images
+
+
+def made(data: Mapping[str, Any], found: Dataset | None) -> list[Problem]:
+    """What a `data` section asks to learn; `found` is its data set, where it names one.
+
+    Two points are one problem for every distance of inputs and of targets.
+    """
+    if data["kind"] == "two_points":
+        return [two_points(dx, dy) for dx in data["input_distances"] for dy in data["output_distances"]]
+    if data["kind"] == "xor":
+        return [xor()]
+    if data["kind"] == "context":
+        return [context(data["grid"])]
+    assert found is not None
+    return [labels(found, data["pairs"], data["probes"], data["seed"])]
+
+
+def xor() -> Problem:
+    """The four inputs (0, 0), (0, 1), (1, 0), (1, 1) with their exclusive or, and all six pairs (section 3.7)."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float32)
+    y = np.array([[0], [1], [1], [0]], dtype=np.float32)
+    return Problem(x, y, np.array(list(combinations(range(4), 2))))
+
+
+def context_features(grid: int) -> NDArray[np.float64]:
+    """Horizontal and vertical centre of every blob of the context task (grid^2 x 2), each from -1 to 1."""
+    centres = np.linspace(-1, 1, grid)
+    return np.stack(np.meshgrid(centres, centres, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def context(grid: int) -> Problem:
+    """The context task (section 3.8): an image of a blob and two bits that say which coordinate is asked for.
+
+    2 grid^2 points: all images in the first context, then all in the second. An image has 5 x 5 pixels, exp(-|pixel -
+    centre|^2 / 2), normalised to the sum 1. The pairs that are followed are the four corners of each context and the
+    same corner in both.
+    """
+    features = context_features(grid)
+    side = np.linspace(-1, 1, PIXELS)
+    pixels = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+    images = np.exp(-((features[:, None] - pixels[None]) ** 2).sum(axis=2) / 2)
+    images /= images.sum(axis=1, keepdims=True)
+    parts = [np.hstack([images, np.tile(bits, (len(images), 1))]) for bits in np.eye(2)]
+    x = np.vstack(parts).astype(np.float32)
+    y = np.concatenate([features[:, 0], features[:, 1]]).astype(np.float32)[:, None]
+    corners = np.array([0, grid - 1, grid * (grid - 1), grid * grid - 1])
+    within = [pair for part in (0, 1) for pair in combinations((corners + part * grid**2).tolist(), 2)]
+    across = [(corner, corner + grid**2) for corner in corners.tolist()]
+    return Problem(x, y, np.array(within + across))
+
+
+def labels(found: Dataset, pairs: int, probes: int, seed: int) -> Problem:
+    """Labels as one-hot targets; the first `probes` training points, sorted by label, are the probe points.
+
+    `pairs` of them are followed: pairs of classes in turn, in random order, two random points each; with as many pairs
+    as there are pairs of classes, every pair of classes is there.
+    """
+    if found.paired:
+        raise DataError("a study of dynamics takes labels; in this data set y are inputs")
+    if probes > len(found.x_train):
+        raise DataError(f"probes: {probes} of {len(found.x_train)} training points")
+    x, y = found.x_train.astype(np.float32), np.eye(found.classes, dtype=np.float32)
+    order = np.argsort(found.y_train[:probes], kind="stable")
+    probe_labels = found.y_train[:probes][order]
+    rng = np.random.default_rng([seed, 5])
+    classes = list(combinations(np.unique(probe_labels).tolist(), 2))
+    if not classes:
+        raise DataError(f"the first {probes} training points are of one class; raise probes")
+    turns = [classes[place] for place in rng.permutation(len(classes))]
+    chosen = []
+    for number in range(pairs):
+        sides = turns[number % len(turns)]
+        chosen.append([int(rng.choice(np.flatnonzero(probe_labels == side))) for side in sides])
+    return Problem(
+        x=x,
+        y=y[found.y_train],
+        pairs=np.array(chosen),
+        probes=(x[:probes][order], y[probe_labels]),
+        x_test=found.x_test.astype(np.float32),
+        y_test=y[found.y_test],
+    )

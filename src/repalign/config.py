@@ -707,6 +707,13 @@ class Network(Section):
         return self.depth + 2 * (self.family == "convolutional")
 
 
+class DynamicsOptimiser(Optimiser):
+    """Gradient descent where no kind is given."""
+
+    kind: Literal["adam", "sgd"] = "sgd"
+    learning_rate: Positive = 5e-3
+
+
 class DynamicsTrain(Section):
     """Full-batch training, one step an epoch, or in shuffled batches of `batch_size` points.
 
@@ -714,7 +721,7 @@ class DynamicsTrain(Section):
     is below this; null: never before its last epoch.
     """
 
-    optimiser: Optimiser = Optimiser(kind="sgd", learning_rate=5e-3)
+    optimiser: DynamicsOptimiser = DynamicsOptimiser()
     epochs: Count = 6000
     loss: Literal["half_mse", "mse"] = "half_mse"
     batch_size: Count | None = None

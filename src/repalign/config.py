@@ -1078,11 +1078,15 @@ class FinalDistanceFigure(DynamicsFigure):
 
 
 class AlternativesFigure(Section):
-    """Section 3.3: one setting's trajectory fitted by the theory and by the altered equations."""
+    """Section 3.3: the theory and the altered equations fitted to the trajectories of one or more settings.
+
+    The first setting's first run is drawn.
+    """
 
     plot: Literal["vanrossem2024_alternatives"]
     study: Name
-    setting: Name
+    settings: Annotated[list[Name], Field(min_length=1, max_length=3)]
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
 
 
 class DepthWidthFigure(Section):
@@ -1416,6 +1420,8 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
         named = {"settings": drawn}
     elif isinstance(figure, RichLazyFigure):
         named = {"over_outputs": [figure.over_outputs], "over_inputs": [figure.over_inputs]}
+    elif isinstance(figure, AlternativesFigure):
+        named = {"settings": figure.settings}
     else:
         named = {"setting": [figure.setting]}
     for place, names in named.items():
@@ -1434,10 +1440,10 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
         if "theory" not in setting.fit.systems:
             problems.append(f"settings: {name} is not fitted by the theory; add it to fit.systems")
     if isinstance(figure, AlternativesFigure):
-        setting = settings[figure.setting]
-        lacks = [name for name in ALTERNATIVES if name not in setting.fit.systems]
-        if lacks:
-            problems.append(f"setting: {figure.setting} is not fitted by {', '.join(lacks)}; add them to fit.systems")
+        for name in figure.settings:
+            lacks = [system for system in ALTERNATIVES if system not in settings[name].fit.systems]
+            if lacks:
+                problems.append(f"settings: {name} is not fitted by {', '.join(lacks)}; add them to fit.systems")
     if isinstance(figure, RichLazyFigure):
         starts = expansions[figure.study].sweeps.get(figure.sweep)
         if starts is None:

@@ -11,6 +11,8 @@ where dy is the predicted and dy* the wanted difference of the outputs. Time is 
 descent. docs/vanrossem2024_theory.md derives every line, and the exact solution that `trajectory` evaluates.
 """
 
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,24 +73,35 @@ def derivative(state: Floats, pair: Pair, rates: Rates, system: str = "theory") 
     return np.array([dh, dy, sum(dw)])
 
 
+MOST_CALLS = 20_000
+"""Evaluations of the right-hand side after which an integration gives up; sound ones need a few hundred."""
+
+
+class _TooStiff(Exception):
+    """The integration has not come to its end within `MOST_CALLS`."""
+
+
 def integrated(t: Floats, pair: Pair, rates: Rates, system: str = "theory", rtol: float = 1e-8) -> Floats:
     """h, y and w at the times t (3 x times; t rises from 0) by numerical integration.
 
-    NaN from where the integration fails, as it does where h reaches zero: there y/h is singular.
+    NaN where the integration fails, as it does where h reaches zero, since y/h is singular there, or where an altered
+    system runs away.
     """
     found = np.full((3, len(t)), np.nan)
-    start = np.array([pair.h, pair.y, pair.w])
-    with np.errstate(all="ignore"):
-        solved = solve_ivp(
-            lambda _, state: derivative(state, pair, rates, system),
-            (0.0, float(t[-1])),
-            start,
-            method="LSODA",
-            t_eval=t,
-            rtol=rtol,
-            atol=1e-10,
-        )
-    found[:, : solved.y.shape[1]] = solved.y
+    calls = 0
+
+    def flow(_: float, state: Floats) -> Floats:
+        nonlocal calls
+        calls += 1
+        if calls > MOST_CALLS:
+            raise _TooStiff
+        return derivative(state, pair, rates, system)
+
+    with np.errstate(all="ignore"), warnings.catch_warnings(), suppress(_TooStiff):
+        warnings.simplefilter("ignore")  # LSODA tells of every step that it cannot take
+        start = np.array([pair.h, pair.y, pair.w])
+        solved = solve_ivp(flow, (0.0, float(t[-1])), start, method="LSODA", t_eval=t, rtol=rtol, atol=1e-10)
+        found[:, : solved.y.shape[1]] = solved.y
     return found
 
 

@@ -1077,6 +1077,20 @@ class FinalDistanceFigure(DynamicsFigure):
     reference: Annotated[list[float], Field(min_length=2, max_length=2)] = [1.0, math.sqrt(0.5)]
 
 
+class RatesOf(Section):
+    """A setting of a study of dynamics that gives the effective rates: the mean of its fits."""
+
+    study: Name
+    setting: Name
+
+
+class XorFigure(DynamicsFigure):
+    """Section 3.7: distances of the four points of exclusive or, with the rates of another study."""
+
+    plot: Literal["vanrossem2024_xor"]
+    rates: RatesOf
+
+
 class AlternativesFigure(Section):
     """Section 3.3: the theory and the altered equations fitted to the trajectories of one or more settings.
 
@@ -1148,7 +1162,8 @@ Figure = Annotated[
     | FinalDistanceFigure
     | AlternativesFigure
     | DepthWidthFigure
-    | RichLazyFigure,
+    | RichLazyFigure
+    | XorFigure,
     Field(discriminator="plot"),
 ]
 
@@ -1407,6 +1422,8 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
     problems = []
     places = ("depth", "widths") if isinstance(figure, DepthWidthFigure) else ("study",)
     own = {place: getattr(figure, place) for place in places}
+    if isinstance(figure, XorFigure):
+        own["rates.study"] = figure.rates.study
     for place, study in own.items():
         if study not in config.studies:
             problems.append(f"{place}: no study '{study}'; studies: {', '.join(config.studies)}")
@@ -1427,6 +1444,12 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
     for place, names in named.items():
         unknown = [name for name in names if name not in settings]
         problems += [f"{place}: no setting '{name}' in {own[places[0]]}: {', '.join(settings)}" for name in unknown]
+    if isinstance(figure, XorFigure):
+        given = expansions[figure.rates.study].settings
+        if figure.rates.setting not in given:
+            problems.append(f"rates.setting: no setting '{figure.rates.setting}': {', '.join(given)}")
+        elif "theory" not in given[figure.rates.setting].fit.systems:
+            problems.append(f"rates.setting: {figure.rates.setting} is not fitted by the theory")
     if problems:
         return problems
     if isinstance(figure, FinalDistanceFigure):
@@ -1437,7 +1460,10 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
                 problems.append(f"reference: setting {name} has no point of distances {dx:g} and {dy:g}")
     for name in drawn if isinstance(figure, DynamicsFigure) else []:
         setting: Any = settings[name]
-        if "theory" not in setting.fit.systems:
+        if isinstance(figure, XorFigure):
+            if not isinstance(setting.data, Xor):
+                problems.append(f"settings: {name} learns {setting.data.kind}, not xor")
+        elif "theory" not in setting.fit.systems:
             problems.append(f"settings: {name} is not fitted by the theory; add it to fit.systems")
     if isinstance(figure, AlternativesFigure):
         for name in figure.settings:

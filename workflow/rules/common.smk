@@ -245,6 +245,8 @@ def dynamics_figure_files(figure):
         gains = {start: {name: gain for gain, name in points.items()} for start, points in made.items()}
         return {"fits": fits(figure.study), "gains": gains}
     drawn = figure.drawn(STUDIES[figure.study])
+    if figure.plot == "vanrossem2024_xor":
+        return {"fits": fits(figure.study), "rates": fits(figure.rates.study), "settings": drawn}
     if figure.plot == "vanrossem2024_final_distance":
         return {"fits": fits(figure.study), "settings": drawn}
     return {"fits": fits(figure.study), "histories": histories(figure.study, drawn), "settings": drawn}

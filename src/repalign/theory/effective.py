@@ -84,8 +84,8 @@ class _TooStiff(Exception):
 def integrated(t: Floats, pair: Pair, rates: Rates, system: str = "theory", rtol: float = 1e-8) -> Floats:
     """h, y and w at the times t (3 x times; t rises from 0) by numerical integration.
 
-    NaN where the integration fails, as it does where h reaches zero, since y/h is singular there, or where an altered
-    system runs away.
+    NaN where the integration fails, as it may where h reaches zero, since y/h is singular there (if it passes it has
+    lost digits), or where an altered system runs away.
     """
     found = np.full((3, len(t)), np.nan)
     calls = 0
@@ -144,17 +144,20 @@ class FixedPoint:
 
 
 def fixed_points(pair: Pair, rates: Rates) -> list[FixedPoint]:
-    """Where training can come to rest, given the pair's invariant: the learned state and, for A_high <= 0, a saddle.
+    """Where training can come to rest, given the invariant: the learned state and, for A_high <= 0, a saddle.
 
     The learned state is (h_inf, ||dy*||^2, 0); with kappa^2 = A_high^2 / 4 + A_low^2 deviations from it decay at the
     rates eta_y kappa and eta_y (kappa + A_high / 2). At the saddle, h = y = w = 0, the encoder's slope (of either sign)
-    and the decoder's slope along dy* move at eta_y (A_high / 2 +- kappa) / 2. The other root for h is negative.
+    and the decoder's slope along dy* move at eta_y (A_high / 2 +- kappa) / 2. There the decoder's slope is across dy*,
+    which one output allows for A_high = 0 alone: with A_high < 0 it passes h = 0 without a rest. The other root for h
+    is negative. For one target (dy* = 0) and A_high <= 0 the two are one state, where the points have merged; it is
+    reached although one of its rates is zero, that of turning the decoder's slope, which h = 0 leaves free.
     """
     high, low = high_amplitude(pair, rates), low_amplitude(pair, rates)
     kappa = float(np.hypot(high / 2, low))
     learned = (-rates.eta_y * kappa, -rates.eta_y * (kappa + high / 2))
     points = [FixedPoint(final_distance(pair, rates), pair.dy2, 0.0, learned)]
-    if high <= 0:
+    if high <= 0 < low:
         saddle = (rates.eta_y * (high / 2 + kappa) / 2, rates.eta_y * (high / 2 - kappa) / 2)
         points.append(FixedPoint(0.0, 0.0, 0.0, saddle))
     return points
@@ -215,7 +218,9 @@ def merging_distance(t: Floats, pair: Pair, rates: Rates) -> Floats:
     h(t) = A / (1 + (A / h(0) - 1) exp(-eta_y A t)), A = A_high.
     """
     high = high_amplitude(pair, rates)
-    distance: Floats = pair.h / (np.exp(-rates.eta_y * high * t) + pair.h * rates.eta_y * _rise(rates.eta_y * high, t))
+    k, t = rates.eta_y * abs(high), np.asarray(t, dtype=np.float64)
+    fall, grown = np.exp(-k * t), pair.h * rates.eta_y * _rise(k, t)
+    distance: Floats = pair.h / (fall + grown) if high >= 0 else pair.h * fall / (1 + grown)  # exp(+k t) overflows
     return distance
 
 

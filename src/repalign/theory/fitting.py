@@ -17,7 +17,7 @@ from repalign.theory.effective import Floats, Pair, Rates
 LOG_RATE_BOUNDS = (-12.0, 3.0)
 """Decimal logarithms of the smallest and largest effective rate of a fit, 1/epoch."""
 GRID = 24
-"""Guesses of the speed for each of five ratios of the rates; the best few are followed."""
+"""Guesses of the speed for each guess of the ratio of the rates; the best few are followed."""
 COARSE = 200
 """Times at which guesses are compared and first followed."""
 FOLLOWED = 3
@@ -61,10 +61,15 @@ def fit(
     if not np.isfinite(record).all():
         raise DataError("the recorded trajectory is not finite: the run diverged")
     if record[0, 0] <= 0 or dx2 <= 0 or dy2 < 0:
-        raise DataError(f"the theory needs ||dh||^2 > 0 at the start and ||dx||^2 > 0, not {record[0, 0]:g}, {dx2:g}")
+        found = f"{record[0, 0]:g}, {dx2:g} and {dy2:g}"
+        raise DataError(f"the theory needs ||dh||^2 > 0 at the start, ||dx||^2 > 0 and ||dy*||^2 >= 0, not {found}")
     if objective not in ("plain", "normalised"):
         raise DataError(f"no objective '{objective}'; plain or normalised")
+    if system not in effective.SYSTEMS:
+        raise DataError(f"no system '{system}'; one of {', '.join(effective.SYSTEMS)}")
     t = np.arange(record.shape[1], dtype=np.float64) if t is None else np.asarray(t, dtype=np.float64)
+    if t.shape != record.shape[1:] or t[0] != 0 or not (np.diff(t) > 0).all():
+        raise DataError(f"the times of {record.shape[1]} records have to rise from 0, one a record")
     pair = Pair(dx2, dy2, *record[:, 0])
     power = (record**2).sum(axis=1)
     weight = 1 / np.sqrt(np.maximum(power, 1e-300)) if objective == "normalised" else np.ones(3)
@@ -107,16 +112,23 @@ def fit(
 
 
 def _starts(record: Floats, t: Floats, pair: Pair, weight: Floats) -> list[Floats]:
-    """Guesses: the best of a grid about the ratio of the rates that the end of the run suggests."""
+    """Guesses: the best of a grid over the speed, for ratios of the rates that the record suggests.
+
+    Two of these: the squared distance at the end taken for A_low, with factors about it; and the slope of h over y/h,
+    which the invariant makes ||dx||^2 times the ratio all along, also in a run that did not learn.
+    """
     scale = max(pair.dx2 * max(pair.dy2, record[1].max()), 1e-300)
-    ratio = np.log10(max(record[0, -1] ** 2 / scale, 1e-8))
+    ends = np.log10(max(record[0, -1] ** 2 / scale, 1e-8))
+    ratios = [ends + shift for shift in (-1.0, -0.3, 0.0, 0.3, 1.0)]
+    h, y = record[:2, record[0] > 0]
+    ratio = y / h
+    spread = ratio - ratio.mean()
+    slope = float(spread @ h / pair.dx2 / max(float(spread @ spread), 1e-12 * float(ratio @ ratio), 1e-300))
+    if slope > 0:
+        ratios.append(np.log10(slope))
     # The geometric mean of the rates sets the speed, sqrt(eta_h eta_y) ||dx|| ||dy*||.
     speeds = np.linspace(-1.5, 3.5, GRID) - np.log10(max(t[-1], 1.0)) - np.log10(scale) / 2
-    guesses = [
-        np.array([speed + (ratio + shift) / 2, speed - (ratio + shift) / 2])
-        for shift in (-1.0, -0.3, 0.0, 0.3, 1.0)
-        for speed in speeds
-    ]
+    guesses = [np.array([speed + ratio / 2, speed - ratio / 2]) for ratio in ratios for speed in speeds]
 
     def error(logs: Floats) -> float:
         made = effective.trajectory(t, pair, Rates(*(10.0**logs)))

@@ -1,4 +1,4 @@
-"""The effective theory of two interacting points (van Rossem and Saxe 2024, sections 1 and 2).
+"""The effective theory of two interacting points (van Rossem and Saxe 2024).
 
 A network is an encoder h(x) up to a hidden layer and a decoder y(h) after it. For two points that lie close together
 both are taken to be linear about the mean, h(x_a) = h_mean + D_h (x_a - x_b) / 2 and y(h_a) = y_mean + D_y (h_a - h_b)

@@ -1,4 +1,4 @@
-"""Fits of the effective learning rates to recorded training (van Rossem and Saxe 2024, section 2 of the sheet's code).
+"""Fits of the effective learning rates to recorded training (van Rossem and Saxe 2024).
 
 The authors integrate the three equations for a hundred guesses and let BFGS, with numerical gradients, take the best of
 them further. Here the trajectory has a closed form, so a fit is a least-squares problem of two logarithms.
@@ -17,10 +17,9 @@ from repalign.theory.effective import Floats, Pair, Rates
 LOG_RATE_BOUNDS = (-12.0, 3.0)
 """Decimal logarithms of the smallest and largest effective rate of a fit, 1/epoch."""
 GRID = 24
-"""Guesses of the speed for each guess of the ratio of the rates; the best few are followed."""
+"""Guesses of the speed for each guess of the ratio of the rates; the best of each ratio is followed."""
 COARSE = 200
 """Times at which guesses are compared and first followed."""
-FOLLOWED = 3
 
 
 @dataclass(frozen=True)
@@ -112,29 +111,27 @@ def fit(
 
 
 def _starts(record: Floats, t: Floats, pair: Pair, weight: Floats) -> list[Floats]:
-    """Guesses: the best of a grid over the speed, for ratios of the rates that the record suggests.
+    """Guesses: the best speed of a grid for each ratio of the rates that the record suggests.
 
-    Two of these: the squared distance at the end taken for A_low, with factors about it; and the slope of h over y/h,
-    which the invariant makes ||dx||^2 times the ratio all along, also in a run that did not learn.
+    Two of these: the squared distance at the end taken for A_low, with factors about it; and the least squares of the
+    invariant, h (h - h(0)) = (eta_h / eta_y) ||dx||^2 (y - h y(0) / h(0)), which holds all along, learned or not.
     """
     scale = max(pair.dx2 * max(pair.dy2, record[1].max()), 1e-300)
     ends = np.log10(max(record[0, -1] ** 2 / scale, 1e-8))
     ratios = [ends + shift for shift in (-1.0, -0.3, 0.0, 0.3, 1.0)]
-    h, y = record[:2, record[0] > 0]
-    ratio = y / h
-    spread = ratio - ratio.mean()
-    slope = float(spread @ h / pair.dx2 / max(float(spread @ spread), 1e-12 * float(ratio @ ratio), 1e-300))
+    h, y = record[:2]
+    left, right = h * (h - h[0]), y - h * y[0] / h[0]
+    slope = float(left @ right / pair.dx2 / max(float(right @ right), 1e-12 * float(y @ y), 1e-300))
     if slope > 0:
         ratios.append(np.log10(slope))
     # The geometric mean of the rates sets the speed, sqrt(eta_h eta_y) ||dx|| ||dy*||.
     speeds = np.linspace(-1.5, 3.5, GRID) - np.log10(max(t[-1], 1.0)) - np.log10(scale) / 2
-    guesses = [np.array([speed + ratio / 2, speed - ratio / 2]) for ratio in ratios for speed in speeds]
 
     def error(logs: Floats) -> float:
         made = effective.trajectory(t, pair, Rates(*(10.0**logs)))
         return float((((made - record) * weight[:, None]) ** 2).sum())
 
-    return sorted(guesses, key=error)[:FOLLOWED]
+    return [min((np.array([speed + ratio / 2, speed - ratio / 2]) for speed in speeds), key=error) for ratio in ratios]
 
 
 def refusal(record: NDArray[np.float64], dy2: float, logs: Floats | None = None) -> str:

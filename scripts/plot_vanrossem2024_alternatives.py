@@ -1,4 +1,4 @@
-"""van Rossem and Saxe 2024, section 3.3: one trajectory fitted by the theory and by four altered systems."""
+"""van Rossem and Saxe 2024: one trajectory fitted by the theory and by four altered systems."""
 
 import json
 import re

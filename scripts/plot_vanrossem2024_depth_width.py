@@ -1,4 +1,4 @@
-"""van Rossem and Saxe 2024, sections 3.5 and 3.6: fit and effective rates by hidden layer, and by width."""
+"""van Rossem and Saxe 2024: fit and effective rates by hidden layer, and by width."""
 
 import json
 

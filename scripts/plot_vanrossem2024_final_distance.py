@@ -1,4 +1,4 @@
-"""van Rossem and Saxe 2024, section 3.4: the final distance of two points, theory against experiment."""
+"""van Rossem and Saxe 2024: the final distance of two points, theory against experiment."""
 
 import json
 

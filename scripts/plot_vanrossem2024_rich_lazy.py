@@ -1,4 +1,4 @@
-"""van Rossem and Saxe 2024, section 3.12: from rich to lazy, the final distance against what it depends on, by gain."""
+"""van Rossem and Saxe 2024: from rich to lazy, the final distance against what it depends on, by gain."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""van Rossem and Saxe 2024, section 3.7: distances of the four points of exclusive or, theory beside experiment."""
+"""van Rossem and Saxe 2024: distances of the four points of exclusive or, theory beside experiment."""
 
 import json
 

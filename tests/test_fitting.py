@@ -49,7 +49,8 @@ def test_planted_rates_are_found(seed, m, objective):
     assert found.mean_r2 == pytest.approx(1, abs=1e-9)
     assert found.error < 1e-9
     assert found.refused in ("", "not learned")  # the wrong sign may wait too long
-    assert (found.refused == "") == (abs(record[1, -1] - pair.dy2) <= 0.25 * pair.dy2)
+    missed = 2 * record[2, -1] - record[1, -1] + pair.dy2  # ||dy - dy*||^2
+    assert (found.refused == "") == (missed <= fitting.MISSED**2 * pair.dy2)
 
 
 @some
@@ -153,11 +154,11 @@ def test_the_rate_of_the_mean_is_found(seed):
     eta, start = 10 ** rng.uniform(-2.2, -0.5), 10 ** rng.uniform(-0.5, 0.5)
     t = np.arange(EPOCHS, dtype=float)
     losses = effective.loss(record[1], record[2], pair.dy2, effective.mean_loss(t, start, eta))
-    found = fitting.fit_mean(losses, record, pair, rates)
+    found = fitting.fit_mean(losses, pair, rates)
     assert found.eta_mean == pytest.approx(eta, rel=1e-4)
     assert found.start == pytest.approx(start, rel=1e-9)
     assert found.error < 1e-8
-    sparse = fitting.fit_mean(losses[::3], record[:, ::3], pair, rates, t[::3])
+    sparse = fitting.fit_mean(losses[::3], pair, rates, t[::3])
     assert sparse.eta_mean == pytest.approx(eta, rel=1e-4)
 
 
@@ -168,7 +169,10 @@ def test_every_reason_to_refuse():
     pair, _, record = planted(4, sign=1)
     assert record[0, -1] > record[0, 0]
     assert fitting.refusal(record, pair.dy2) == ""
-    assert fitting.refusal(record[:, :20], pair.dy2) == "not learned"
+    assert fitting.refusal(record[:, :10], pair.dy2) == "not learned"
+    opposite = record.copy()
+    opposite[2, -1] = 2 * pair.dy2  # dy = -dy*
+    assert fitting.refusal(opposite, pair.dy2) == "not learned"
     shrunk, grown = record.copy(), record.copy()
     shrunk[0] = np.linspace(record[0, 0], record[0, 0] / 2, EPOCHS)
     assert fitting.refusal(shrunk, pair.dy2) == "distance shrinks"
@@ -183,7 +187,7 @@ def test_every_reason_to_refuse():
 def test_a_fit_carries_its_refusal():
     """The fit is made all the same; what it misses shows."""
     pair, _, record = planted(4, sign=1)
-    assert fitting.fit(record[:, :20], pair.dx2, pair.dy2).refused == "not learned"
+    assert fitting.fit(record[:, :10], pair.dx2, pair.dy2).refused == "not learned"
     record[0] = np.linspace(record[0, 0], record[0, 0] / 2, EPOCHS)
     found = fitting.fit(record, pair.dx2, pair.dy2)
     assert found.refused == "distance shrinks"

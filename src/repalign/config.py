@@ -647,7 +647,7 @@ class Setting(Section):
 
 
 class TwoPoints(Section):
-    """Two points to learn (van Rossem and Saxe 2024, section 3.1), once for every pair of distances.
+    """Two points to learn (van Rossem and Saxe 2024), once for every pair of distances.
 
     input_distances: ||dx||; output_distances: ||dy*||, of the targets; neither is squared.
     """
@@ -660,20 +660,20 @@ class TwoPoints(Section):
 
 
 class Xor(Section):
-    """The exclusive or of two bits: four points, six pairs (van Rossem and Saxe 2024, section 3.7)."""
+    """The exclusive or of two bits: four points, six pairs (van Rossem and Saxe 2024)."""
 
     kind: Literal["xor"]
 
 
 class ContextTask(Section):
-    """Blobs on a grid of centres, in two contexts that ask for one coordinate each (section 3.8): 2 grid^2 points."""
+    """Blobs on a grid of centres, in two contexts that ask for one coordinate each: 2 grid^2 points."""
 
     kind: Literal["context"]
     grid: Annotated[int, Strict(), Field(ge=3)] = 30
 
 
 class LabelledPoints(Section):
-    """A data set with labels as one-hot targets (sections 3.9 and 3.10).
+    """A data set with labels as one-hot targets.
 
     probes: the first training points, sorted by label, whose representations are kept; pairs: of them, two random
     points of two classes each, every pair of classes in turn, drawn by `seed`.
@@ -1056,7 +1056,7 @@ class DynamicsFigure(Section):
 
 
 class TrajectoriesFigure(DynamicsFigure):
-    """van Rossem and Saxe 2024, section 3.1 and 3.2: trajectories and loss of every setting against the theory."""
+    """van Rossem and Saxe 2024: trajectories and loss of every setting against the theory."""
 
     plot: Literal["vanrossem2024_trajectories"]
 
@@ -1068,7 +1068,7 @@ class CollapseFigure(DynamicsFigure):
 
 
 class FinalDistanceFigure(DynamicsFigure):
-    """Section 3.4: final distances over a grid of input and output distances, theory against experiment.
+    """Final distances over a grid of input and output distances, theory against experiment.
 
     reference: ||dx|| and ||dy*|| of the grid point at which the effective rates are fitted.
     """
@@ -1085,14 +1085,14 @@ class RatesOf(Section):
 
 
 class XorFigure(DynamicsFigure):
-    """Section 3.7: distances of the four points of exclusive or, with the rates of another study."""
+    """Distances of the four points of exclusive or, with the rates of another study."""
 
     plot: Literal["vanrossem2024_xor"]
     rates: RatesOf
 
 
 class AlternativesFigure(Section):
-    """Section 3.3: the theory and the altered equations fitted to the trajectories of one or more settings.
+    """The theory and the altered equations fitted to the trajectories of one or more settings.
 
     The first setting's first run is drawn.
     """
@@ -1104,7 +1104,7 @@ class AlternativesFigure(Section):
 
 
 class DepthWidthFigure(Section):
-    """Sections 3.5 and 3.6: fit and rates by hidden layer of one setting, and by the width of others.
+    """Fit and rates by hidden layer of one setting, and by the width of others.
 
     depth, widths: studies; setting: of `depth`, the one whose layers are drawn.
     """
@@ -1116,7 +1116,7 @@ class DepthWidthFigure(Section):
 
 
 class RichLazyFigure(Section):
-    """Section 3.12: the final distance against the distance of targets and of inputs, over initial gains.
+    """The final distance against the distance of targets and of inputs, over initial gains.
 
     sweep: of the gain, which starts from `over_outputs` and `over_inputs`, the settings with a list of those distances.
     """

@@ -193,7 +193,7 @@ def _fitted(
     row = none | dict(zip(RATE_COLUMNS, (*values, effective.final_distance(start, rates)), strict=True))
     row["refused"] = found.refused
     if system == "theory" and len(run.pairs) == 1:  # the loss of two points is that of their one pair
-        mean = fitting.fit_mean(run.record.loss, record, start, rates)
+        mean = fitting.fit_mean(run.record.loss, start, rates)
         row |= dict(zip(MEAN_COLUMNS, (mean.eta_mean, mean.start, mean.error), strict=True))
     return row
 

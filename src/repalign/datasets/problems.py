@@ -30,7 +30,7 @@ def made(data: Mapping[str, Any], found: Dataset | None) -> list[Problem]:
 
 
 def xor() -> Problem:
-    """The four inputs (0, 0), (0, 1), (1, 0), (1, 1) with their exclusive or, and all six pairs (section 3.7)."""
+    """The four inputs (0, 0), (0, 1), (1, 0), (1, 1) with their exclusive or, and all six pairs."""
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float32)
     y = np.array([[0], [1], [1], [0]], dtype=np.float32)
     return Problem(x, y, np.array(list(combinations(range(4), 2))))
@@ -43,7 +43,7 @@ def context_features(grid: int) -> NDArray[np.float64]:
 
 
 def context(grid: int) -> Problem:
-    """The context task (section 3.8): an image of a blob and two bits that say which coordinate is asked for.
+    """The context task: an image of a blob and two bits that say which coordinate is asked for.
 
     2 grid^2 points: all images in the first context, then all in the second. An image has 5 x 5 pixels, exp(-|pixel -
     centre|^2 / 2), normalised to the sum 1. The pairs that are followed are the four corners of each context and the

@@ -1,4 +1,4 @@
-"""Full-batch gradient descent that records how pairs of points move (van Rossem and Saxe 2024, sections 2 and 3).
+"""Full-batch gradient descent that records how pairs of points move (van Rossem and Saxe 2024).
 
 Fully connected networks under plain gradient descent on the CPU are trained one after another by `fused`; every other
 family, optimiser and device by automatic differentiation, all seeds as one batch. Both record before each step, from
@@ -66,7 +66,7 @@ def _squared(values: NDArray[np.float32], pairs: NDArray[np.int64]) -> Floats:
 
 
 def two_points(dx: float, dy: float) -> Problem:
-    """x = -1 and -1 + ||dx||, y* = 0.6 and 0.6 + ||dy*|| (section 3.1)."""
+    """x = -1 and -1 + ||dx||, y* = 0.6 and 0.6 + ||dy*||."""
     x = np.array([[-1.0], [-1.0 + dx]], dtype=np.float32)
     y = np.array([[0.6], [0.6 + dy]], dtype=np.float32)
     return Problem(x, y, np.array([[0, 1]]))

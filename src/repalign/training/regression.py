@@ -1,5 +1,4 @@
-"""Mini-batch regression of fully connected networks whose representations are followed (van Rossem and Saxe 2024, 3.8
-to 3.10).
+"""Mini-batch regression of fully connected networks whose representations are followed (van Rossem and Saxe 2024).
 
 The gradients of a plain network are three matrix products a layer, written out here: under gradient descent the update
 is part of the product, and nothing is recorded for automatic differentiation.

@@ -22,11 +22,11 @@ from scipy.optimize import minimize
 from torch import nn
 
 from repalign import dynamics
+from repalign.datasets.problems import Problem, two_points
 from repalign.models import families
 from repalign.theory import effective, fitting
 from repalign.theory.effective import Pair, Rates
 from repalign.training import full_batch, regression
-from repalign.training.full_batch import Problem, two_points
 
 ROWS = {
     "default": ({"activation": "leaky_relu", "gain": 1.0, "depth": 20}, 5e-3, 11),

@@ -11,11 +11,11 @@ from torch import nn
 from repalign import dynamics
 from repalign.datasets import problems
 from repalign.datasets.dataset import Dataset
+from repalign.datasets.problems import Problem, two_points
 from repalign.errors import DataError, StoreError
 from repalign.models import families
 from repalign.models.mlp import ACTIVATIONS
 from repalign.training import full_batch, fused, regression
-from repalign.training.full_batch import Problem, two_points
 
 
 def model_of(**changed):

@@ -32,7 +32,7 @@ ROOMS = [
     {"store"},
     {"datasets"},
     {"training"},
-    {"representing", "representing_language", "runs"},
+    {"representing", "representing_language", "runs", "dynamics"},
     {"factoring"},
     {"scoring"},
     {"tables"},

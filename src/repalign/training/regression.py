@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from repalign.datasets.problems import Problem
 from repalign.models import families
 from repalign.models.families import FullyConnected
 from repalign.training.device import chosen_device
-from repalign.training.full_batch import Floats, Problem, Record, loss_scale, optimiser
+from repalign.training.full_batch import Floats, Record, loss_scale, optimiser
 
 logger = logging.getLogger(__name__)
 _ops = torch.ops.aten

@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
 from repalign import dynamics, store
+from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.plots.style import letter, save, series_colours, styled, write_caption
 from repalign.theory import effective
@@ -109,8 +110,12 @@ if "snakemake" in globals():
         first = section["settings"][0]
         runs = [run for path in files["histories"][first] for run in dynamics.read_history(path)]
         found = errors(table, section["settings"])
+        missing = [name for name in section["settings"] if name not in set(found["setting"])]
+        if missing:
+            raise StoreError(f"{files['fits']}: no run of {', '.join(missing)} learned, so no fits can be compared")
+        seed = int(found.loc[found["setting"] == first, "seed"].iloc[0])
         with styled():
-            drawn = curves(runs[0], table, first)
+            drawn = curves(next(run for run in runs if run.seed == seed), table, first)
             figure = draw(drawn, found, pd.read_csv(snakemake.input.published), section["names"])
             save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, [drawn, found])
         medians = found.groupby(["setting", "system"], sort=False)["factor"].median().round(2)
@@ -120,7 +125,7 @@ if "snakemake" in globals():
             snakemake.output.caption,
             snakemake.input.caption,
             first=first,
-            seed=runs[0].seed,
+            seed=seed,
             counts=", ".join(f"{setting}: {count}" for setting, count in counts.items()),
             absorbed=", ".join(one for one in absorbed if not one.startswith("theory")) or "none",
         )

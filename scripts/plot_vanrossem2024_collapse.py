@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
+from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.plots import trajectories
 from repalign.plots.style import letter, save, styled, write_caption
@@ -101,6 +102,8 @@ if "snakemake" in globals():
         by_setting = trajectories.read(files["fits"], files["histories"])
         every = [run for name in files["settings"] for run in by_setting[name]]
         found = courses(every)
+        if not found:
+            raise StoreError(f"{files['fits']}: no run that the theory describes, so nothing collapses")
         present = [name for name in files["settings"] if any(course.setting == name for course in found)]
         palette = plt.get_cmap("turbo")(np.linspace(0.03, 0.97, len(present)))
         figure, spreads = draw(found, section["names"], dict(zip(present, palette, strict=True)))

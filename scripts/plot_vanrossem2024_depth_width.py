@@ -7,8 +7,9 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
 from repalign import store
+from repalign.errors import StoreError
 from repalign.jobs import job
-from repalign.plots.style import letter, save, series_colours, styled, write_caption
+from repalign.plots.style import letter, save, say, series_colours, styled, write_caption
 
 QUANTITIES = {
     "error": "fit error",
@@ -47,6 +48,9 @@ def medians(rows):
 def draw_quantity(axes, rows, quantity, colour, joined):
     """Every run thin or faint, the median bold with its quartiles."""
     kept = fitted(rows)
+    if kept.empty:
+        say(axes, "no run that the\ntheory describes")
+        return
     found, _, _ = medians(rows)
     if joined:
         for _, own in kept.groupby("seed"):
@@ -103,6 +107,10 @@ if "snakemake" in globals():
             table = [part.assign(of=name) for name, part in (("layer", layers), ("width", widths))]
             save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, table)
         found, kept, counts = medians(layers)
+        if fitted(layers).empty:
+            raise StoreError(
+                f"{files['depth']}: no run of '{section['setting']}' that learned and that the theory describes"
+            )
         errors = found["error"][0.5]
         write_caption(
             snakemake.output.caption,

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from repalign import store
 from repalign.jobs import job
-from repalign.plots.style import MARKERS, save, styled, write_caption
+from repalign.plots.style import MARKERS, save, say, styled, write_caption
 from repalign.theory import effective
 from repalign.theory.effective import Pair, Rates
 
@@ -56,6 +56,10 @@ def agreement(rows):
 def draw_panel(axes, rows, title, colours, markers):
     """Theory against experiment of one setting."""
     kept, left = rows[rows["state"] == "learned"], rows[rows["state"] != "learned"]
+    if kept.empty:
+        say(axes, "no run learned")
+        axes.set_title(title, size="small")
+        return
     top = 1.08 * max(kept[["theory", "experiment"]].max().max(), 1e-12)
     axes.plot([0, top], [0, top], color="0.5", lw=0.8, ls="--", zorder=0)
     for (dx, dy), own in kept.groupby(["dx", "dy"]):

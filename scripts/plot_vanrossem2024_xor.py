@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from repalign import dynamics, store
 from repalign.jobs import job
-from repalign.plots.style import save, series_colours, styled, write_caption
+from repalign.plots.style import save, say, series_colours, styled, write_caption
 from repalign.theory import effective
 from repalign.theory.effective import Pair
 
@@ -33,11 +33,13 @@ def agreement(rows):
         error = (own["experiment"] / own["theory"] - 1).abs().median()
         moved = (own["experiment"] / own["start"] - 1).abs()
         found.append({"seed": seed, "r": r, "error": error, "moved": moved.max(), "moved_median": moved.median()})
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=["seed", "r", "error", "moved", "moved_median"])
 
 
 def change(found):
     """How far the distances moved from their start, in words."""
+    if found.empty:
+        return "unknown, as no run learned"
     middle, most = found["moved_median"].median(), found["moved"].max()
     return f"{100 * middle:.2g} % (at most {100 * most:.2g} %)" if middle < 1 else f"{middle + 1:.2g}-fold"
 
@@ -69,11 +71,15 @@ def draw(drawn, settings, names):
     figure, panels = plt.subplots(len(settings), 3, figsize=(6.4, 1.85 * len(settings)), width_ratios=[1, 1.25, 1.1])
     for place, (row, setting) in enumerate(zip(np.atleast_2d(panels), settings, strict=True)):
         rows = drawn[(drawn["setting"] == setting) & (drawn["state"] == "learned")]
+        row[0].set_ylabel(names.get(setting, setting), size="medium", weight="bold")
+        if rows.empty:
+            for axes in row:
+                say(axes, "no run learned")
+            continue
         top = rows[["theory", "experiment"]].groupby([rows["point_a"], rows["point_b"]]).mean().max().max()
         draw_matrix(row[0], matrix(rows, "theory"), top, "theory" if place == 0 else "")
         image = draw_matrix(row[1], matrix(rows, "experiment"), top, "networks" if place == 0 else "")
         figure.colorbar(image, ax=row[1], shrink=0.85).ax.tick_params(labelsize="x-small")
-        row[0].set_ylabel(names.get(setting, setting), size="medium", weight="bold")
         axes = row[2]
         end = 1.08 * rows[["theory", "experiment"]].max().max()
         axes.plot([0, end], [0, end], color="0.5", lw=0.8, ls="--", zorder=0)

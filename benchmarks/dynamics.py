@@ -93,7 +93,7 @@ def fits(repeats: int) -> None:
         run = dynamics.Run(
             0, problem.pairs, problem.input_distances(), problem.output_distances(), np.array([layer]), record
         )
-        seen, pair = run.trajectory(), run.start()
+        seen, pair = run.trajectory(), Pair(*run.start())
         theirs: list[np.ndarray] = []
         slow = seconds(lambda seen=seen, pair=pair, theirs=theirs: theirs.append(authors_fit(seen, pair)))
         fast = statistics.median(seconds(lambda seen=seen: fitting.fit(seen, 1.0, 0.5)) for _ in range(repeats))

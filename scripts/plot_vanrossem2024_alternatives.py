@@ -13,7 +13,7 @@ from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.plots.style import letter, save, series_colours, styled, write_caption
 from repalign.theory import effective
-from repalign.theory.effective import Rates
+from repalign.theory.effective import Pair, Rates
 
 TITLES = {
     "theory": "theory",
@@ -44,9 +44,9 @@ def curves(run, table, setting):
     for system in TITLES:
         rates = Rates(rows.loc[system, "eta_h"], rows.loc[system, "eta_y"])
         if system == "theory":
-            made = effective.trajectory(run.t[take], run.start(), rates)
+            made = effective.trajectory(run.t[take], Pair(*run.start()), rates)
         else:
-            made = effective.integrated(run.t[take], run.start(), rates, system)
+            made = effective.integrated(run.t[take], Pair(*run.start()), rates, system)
         for quantity, seen, fitted in zip(QUANTITIES, record[:, take], made, strict=True):
             columns = {"epoch": run.t[take], "network": seen, "fit": fitted}
             parts.append(pd.DataFrame(columns).assign(system=system, quantity=quantity, setting=setting, seed=run.seed))

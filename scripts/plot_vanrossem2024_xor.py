@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from repalign import dynamics, store
+from repalign import fits, store
 from repalign.jobs import job
 from repalign.plots.style import save, say, series_colours, styled, write_caption
 from repalign.theory import effective
@@ -98,7 +98,7 @@ def draw(drawn, settings, names):
 if "snakemake" in globals():
     with job(snakemake.log[0]):
         section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
-        rates = dynamics.rates_of(store.read_csv(files["rates"]), section["rates"]["setting"])
+        rates = fits.rates_of(store.read_csv(files["rates"]), section["rates"]["setting"])
         drawn = compared(store.read_csv(files["fits"]), files["settings"], rates)
         with styled():
             figure = draw(drawn, files["settings"], section["names"])

@@ -33,6 +33,7 @@ ROOMS = [
     {"datasets"},
     {"training"},
     {"representing", "representing_language", "runs", "dynamics"},
+    {"fits"},
     {"factoring"},
     {"scoring"},
     {"tables"},

@@ -455,8 +455,8 @@ def test_a_model_added_to_twenty_costs_one_factor_and_twenty_pairs(tmp_path):
         "seeds": {"count": 20, "block": 20},
         "represent": {"steps": [2]},
     }
-    figures = {name.removeprefix("plot_"): None for name in FIGURES}
-    others = dict.fromkeys(("angular", "digits", "digits_models", "contrastive"))
+    figures = {name.removeprefix("plot_"): None for name in FIGURES | DYNAMICS_FIGURES}
+    others = dict.fromkeys(("angular", "digits", "digits_models", "contrastive", "words", "language", *DYNAMICS))
     config = {"studies": others | {"twenty": study}, "figures": figures}
     write_yaml(folder / "overlay.yaml", config)
     logs = folder / f"{R}/logs"
@@ -545,7 +545,7 @@ def test_a_run_killed_at_ten_random_moments_ends_with_the_same_bytes(finished, t
 def test_the_report_holds_every_figure_with_its_filled_caption(finished):
     snakemake(finished, "--report", "report.html", overlays=OVERLAYS)
     html = (finished / "report.html").read_text(encoding="utf-8")
-    for name in FIGURES:
+    for name in FIGURES | DYNAMICS_FIGURES:
         assert name.removeprefix("plot_") + ".png" in html
     assert "0 diverged" in html.replace("\\n", " ").replace("\n", " ")
 

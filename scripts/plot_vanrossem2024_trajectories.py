@@ -90,7 +90,9 @@ def draw_cell(above, below, runs, table, most):
 
 def draw(figure, files):
     """The whole figure, what is drawn, and the numbers of the caption."""
-    settings = {name: trajectories.read(files["fits"], {name: files["histories"][name]})[name] for name in files["settings"]}
+    settings = {
+        name: trajectories.read(files["fits"], {name: files["histories"][name]})[name] for name in files["settings"]
+    }
     every = [run for runs in settings.values() for run in runs]
     most = max(run.start.dy2 for run in every) or max(run.start.y for run in every)
     columns = min(COLUMNS, len(settings))

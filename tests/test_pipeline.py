@@ -69,6 +69,24 @@ FIGURES_OF = {
     "language": {FIG4},
     "small_mnist": set(),
 }
+TRAJECTORIES, COLLAPSE, ALTERNATIVES, XOR, FINAL, DEPTH_WIDTH, RICH_LAZY = (
+    f"plot_vanrossem2024_{name}"
+    for name in ("trajectories", "collapse", "alternatives", "xor", "final_distance", "depth_width", "rich_lazy")
+)
+# Studies of dynamics: settings with their blocks, and the figures that read the study's fits.
+DYNAMICS = {
+    "two_points": (["default/seeds-000-000", "default/seeds-001-001", "two_layer/seeds-000-001"], {TRAJECTORIES}),
+    "final_distance": (["default/seeds-000-001"], {FINAL}),
+    "depth": (["default/seeds-000-001"], {DEPTH_WIDTH}),
+    "width": (["width-8/seeds-000-001"], {DEPTH_WIDTH}),
+    "rich_lazy": (["over_outputs/seeds-000-001", "over_inputs/seeds-000-001"], {RICH_LAZY}),
+    "xor": (["rich/seeds-000-001"], {XOR}),
+    "digit_trajectories": (["default/seeds-000-001"], set()),
+    "digit_structure": (["default/seeds-000-001"], set()),
+}
+DYNAMICS["two_points"][1].update({COLLAPSE, ALTERNATIVES, XOR})
+DIGIT_DYNAMICS = ("digit_trajectories", "digit_structure")
+DYNAMICS_FIGURES = set().union(*(figures for _, figures in DYNAMICS.values()))
 DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
 DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher"}
 DATASETS |= {"docstrings", "photographs", "sentences", "small_mnist"}
@@ -108,8 +126,18 @@ def from_factor(study: str, settings: list[str] | None = None, blocks: list[str]
     return jobs_of("factor", study, settings, blocks) | scores(study, settings, blocks)
 
 
+def followed(*studies: str) -> set[str]:
+    """Recorded training of studies of dynamics, and what follows."""
+    return {f"train_dynamics {study}/{run}" for study in studies for run in DYNAMICS[study][0]} | fitted(*studies)
+
+
+def fitted(*studies: str) -> set[str]:
+    return {f"fit_dynamics {study}" for study in studies}.union(*(DYNAMICS[study][1] for study in studies))
+
+
+ALL_DYNAMICS = followed(*DYNAMICS)
 ALL_CHAINS = set().union(*(chain(study) for study in SETTINGS))
-EVERYTHING = DOWNLOADS | PREPARED | ALL_CHAINS
+EVERYTHING = DOWNLOADS | PREPARED | ALL_CHAINS | ALL_DYNAMICS
 ALL_SCORES = set().union(*(scores(study) for study in SETTINGS))
 ALL_REPRESENT = set().union(*(from_represent(study) for study in SETTINGS))
 
@@ -240,7 +268,7 @@ CHANGES = [
     ),
     Change(
         "a line of a model",
-        ALL_CHAINS - chain("words") - chain("language"),
+        ALL_CHAINS - chain("words") - chain("language") | ALL_DYNAMICS,
         edit=(f"{LIB}/models/mlp.py", "super().__init__()", "super().__init__()\n        assert depth >= 0"),
     ),
     Change(
@@ -260,7 +288,10 @@ CHANGES = [
     ),
     Change(
         "a line of a data set",
-        {"prepare digits_real", "prepare digits_teacher"} | chain("digits") | chain("digits_models"),
+        {"prepare digits_real", "prepare digits_teacher"}
+        | chain("digits")
+        | chain("digits_models")
+        | followed(*DIGIT_DYNAMICS),
         edit=(f"{LIB}/datasets/digits.py", "x[order] / 16", "x[order] / 15"),
     ),
     Change(
@@ -275,18 +306,43 @@ CHANGES = [
     ),
     Change(
         "a line of the store",
-        PREPARED | ALL_CHAINS,
+        PREPARED | ALL_CHAINS | ALL_DYNAMICS,
         edit=(f"{LIB}/store.py", "CHUNK_BYTES = 1 << 20", "CHUNK_BYTES = 1 << 19"),
     ),
     Change(
         "a line of the download",
-        EVERYTHING - PREPARED - ALL_CHAINS | {"prepare small_mnist"} | chain("small_mnist"),
+        EVERYTHING - PREPARED - ALL_CHAINS - ALL_DYNAMICS | {"prepare small_mnist"} | chain("small_mnist"),
         edit=("scripts/download.py", 'section["urls"]', 'list(section["urls"])'),
+    ),
+    # --- the effective theory: refitting renders exclusive or anew, and trains nothing
+    Change(
+        "a fit key", fitted("two_points"), config=put("studies", "two_points", "fit", value={"objective": "normalised"})
+    ),
+    Change(
+        "a line of the theory",
+        fitted(*DYNAMICS),
+        edit=(f"{LIB}/theory/effective.py", "fall = np.exp(-2 * kappa * s)", "fall = np.exp(-2.0 * kappa * s)"),
+    ),
+    Change(
+        "a line of the compiled training",
+        ALL_DYNAMICS,
+        edit=(f"{LIB}/training/fused.py", "loss = 0.0", "loss = 0.0 * 1.0"),
+    ),
+    Change(
+        "the initial gain of one setting",
+        {"train_dynamics two_points/two_layer/seeds-000-001"} | fitted("two_points"),
+        config=put("studies", "two_points", "settings", "two_layer", "model", value={"gain": 0.2}),
+    ),
+    Change(
+        "a deleted record",
+        {"train_dynamics depth/default/seeds-000-001"} | fitted("depth"),
+        act=hide(f"{R}/runs/depth/default/seeds-000-001/history.h5"),
+        undo=show(f"{R}/runs/depth/default/seeds-000-001/history.h5"),
     ),
     Change("a line of one plot", {THEOREM}, edit=("scripts/plot_roeder2021_theorem.py", "s=26", "s=25")),
     Change(
         "a line that all plots share",
-        FIGURES,
+        FIGURES | DYNAMICS_FIGURES,
         edit=(f"{LIB}/plots/style.py", '"savefig.dpi": 200', '"savefig.dpi": 150'),
     ),
     Change("a caption", {THEOREM}, edit=("workflow/report/roeder2021_theorem.rst", "promises", "says")),
@@ -399,8 +455,8 @@ def test_a_model_added_to_twenty_costs_one_factor_and_twenty_pairs(tmp_path):
         "seeds": {"count": 20, "block": 20},
         "represent": {"steps": [2]},
     }
-    figures = {name.removeprefix("plot_"): None for name in FIGURES}
-    others = dict.fromkeys(("angular", "digits", "digits_models", "contrastive"))
+    figures = {name.removeprefix("plot_"): None for name in FIGURES | DYNAMICS_FIGURES}
+    others = dict.fromkeys(("angular", "digits", "digits_models", "contrastive", "words", "language", *DYNAMICS))
     config = {"studies": others | {"twenty": study}, "figures": figures}
     write_yaml(folder / "overlay.yaml", config)
     logs = folder / f"{R}/logs"
@@ -489,7 +545,7 @@ def test_a_run_killed_at_ten_random_moments_ends_with_the_same_bytes(finished, t
 def test_the_report_holds_every_figure_with_its_filled_caption(finished):
     snakemake(finished, "--report", "report.html", overlays=OVERLAYS)
     html = (finished / "report.html").read_text(encoding="utf-8")
-    for name in FIGURES:
+    for name in FIGURES | DYNAMICS_FIGURES:
         assert name.removeprefix("plot_") + ".png" in html
     assert "0 diverged" in html.replace("\\n", " ").replace("\n", " ")
 

@@ -647,7 +647,7 @@ class Setting(Section):
 
 
 class TwoPoints(Section):
-    """Two points to learn (van Rossem and Saxe 2024, section 3.1), once for every pair of distances.
+    """Two points to learn (van Rossem and Saxe 2024), once for every pair of distances.
 
     input_distances: ||dx||; output_distances: ||dy*||, of the targets; neither is squared.
     """
@@ -660,20 +660,20 @@ class TwoPoints(Section):
 
 
 class Xor(Section):
-    """The exclusive or of two bits: four points, six pairs (van Rossem and Saxe 2024, section 3.7)."""
+    """The exclusive or of two bits: four points, six pairs (van Rossem and Saxe 2024)."""
 
     kind: Literal["xor"]
 
 
 class ContextTask(Section):
-    """Blobs on a grid of centres, in two contexts that ask for one coordinate each (section 3.8): 2 grid^2 points."""
+    """Blobs on a grid of centres, in two contexts that ask for one coordinate each: 2 grid^2 points."""
 
     kind: Literal["context"]
     grid: Annotated[int, Strict(), Field(ge=3)] = 30
 
 
 class LabelledPoints(Section):
-    """A data set with labels as one-hot targets (sections 3.9 and 3.10).
+    """A data set with labels as one-hot targets.
 
     probes: the first training points, sorted by label, whose representations are kept; pairs: of them, two random
     points of two classes each, every pair of classes in turn, drawn by `seed`.
@@ -707,6 +707,13 @@ class Network(Section):
         return self.depth + 2 * (self.family == "convolutional")
 
 
+class DynamicsOptimiser(Optimiser):
+    """Gradient descent where no kind is given."""
+
+    kind: Literal["adam", "sgd"] = "sgd"
+    learning_rate: Positive = 5e-3
+
+
 class DynamicsTrain(Section):
     """Full-batch training, one step an epoch, or in shuffled batches of `batch_size` points.
 
@@ -714,7 +721,7 @@ class DynamicsTrain(Section):
     is below this; null: never before its last epoch.
     """
 
-    optimiser: Optimiser = Optimiser(kind="sgd", learning_rate=5e-3)
+    optimiser: DynamicsOptimiser = DynamicsOptimiser()
     epochs: Count = 6000
     loss: Literal["half_mse", "mse"] = "half_mse"
     batch_size: Count | None = None
@@ -1049,7 +1056,7 @@ class DynamicsFigure(Section):
 
 
 class TrajectoriesFigure(DynamicsFigure):
-    """van Rossem and Saxe 2024, section 3.1 and 3.2: trajectories and loss of every setting against the theory."""
+    """van Rossem and Saxe 2024: trajectories and loss of every setting against the theory."""
 
     plot: Literal["vanrossem2024_trajectories"]
 
@@ -1061,7 +1068,7 @@ class CollapseFigure(DynamicsFigure):
 
 
 class FinalDistanceFigure(DynamicsFigure):
-    """Section 3.4: final distances over a grid of input and output distances, theory against experiment.
+    """Final distances over a grid of input and output distances, theory against experiment.
 
     reference: ||dx|| and ||dy*|| of the grid point at which the effective rates are fitted.
     """
@@ -1070,16 +1077,34 @@ class FinalDistanceFigure(DynamicsFigure):
     reference: Annotated[list[float], Field(min_length=2, max_length=2)] = [1.0, math.sqrt(0.5)]
 
 
-class AlternativesFigure(Section):
-    """Section 3.3: one setting's trajectory fitted by the theory and by the altered equations."""
+class RatesOf(Section):
+    """A setting of a study of dynamics that gives the effective rates: the mean of its fits."""
 
-    plot: Literal["vanrossem2024_alternatives"]
     study: Name
     setting: Name
 
 
+class XorFigure(DynamicsFigure):
+    """Distances of the four points of exclusive or, with the rates of another study."""
+
+    plot: Literal["vanrossem2024_xor"]
+    rates: RatesOf
+
+
+class AlternativesFigure(Section):
+    """The theory and the altered equations fitted to the trajectories of one or more settings.
+
+    The first setting's first run is drawn.
+    """
+
+    plot: Literal["vanrossem2024_alternatives"]
+    study: Name
+    settings: Annotated[list[Name], Field(min_length=1, max_length=3)]
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
+
+
 class DepthWidthFigure(Section):
-    """Sections 3.5 and 3.6: fit and rates by hidden layer of one setting, and by the width of others.
+    """Fit and rates by hidden layer of one setting, and by the width of others.
 
     depth, widths: studies; setting: of `depth`, the one whose layers are drawn.
     """
@@ -1091,7 +1116,7 @@ class DepthWidthFigure(Section):
 
 
 class RichLazyFigure(Section):
-    """Section 3.12: the final distance against the distance of targets and of inputs, over initial gains.
+    """The final distance against the distance of targets and of inputs, over initial gains.
 
     sweep: of the gain, which starts from `over_outputs` and `over_inputs`, the settings with a list of those distances.
     """
@@ -1137,7 +1162,8 @@ Figure = Annotated[
     | FinalDistanceFigure
     | AlternativesFigure
     | DepthWidthFigure
-    | RichLazyFigure,
+    | RichLazyFigure
+    | XorFigure,
     Field(discriminator="plot"),
 ]
 
@@ -1396,6 +1422,8 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
     problems = []
     places = ("depth", "widths") if isinstance(figure, DepthWidthFigure) else ("study",)
     own = {place: getattr(figure, place) for place in places}
+    if isinstance(figure, XorFigure):
+        own["rates.study"] = figure.rates.study
     for place, study in own.items():
         if study not in config.studies:
             problems.append(f"{place}: no study '{study}'; studies: {', '.join(config.studies)}")
@@ -1409,11 +1437,19 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
         named = {"settings": drawn}
     elif isinstance(figure, RichLazyFigure):
         named = {"over_outputs": [figure.over_outputs], "over_inputs": [figure.over_inputs]}
+    elif isinstance(figure, AlternativesFigure):
+        named = {"settings": figure.settings}
     else:
         named = {"setting": [figure.setting]}
     for place, names in named.items():
         unknown = [name for name in names if name not in settings]
         problems += [f"{place}: no setting '{name}' in {own[places[0]]}: {', '.join(settings)}" for name in unknown]
+    if isinstance(figure, XorFigure):
+        given = expansions[figure.rates.study].settings
+        if figure.rates.setting not in given:
+            problems.append(f"rates.setting: no setting '{figure.rates.setting}': {', '.join(given)}")
+        elif "theory" not in given[figure.rates.setting].fit.systems:
+            problems.append(f"rates.setting: {figure.rates.setting} is not fitted by the theory")
     if problems:
         return problems
     if isinstance(figure, FinalDistanceFigure):
@@ -1424,13 +1460,16 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
                 problems.append(f"reference: setting {name} has no point of distances {dx:g} and {dy:g}")
     for name in drawn if isinstance(figure, DynamicsFigure) else []:
         setting: Any = settings[name]
-        if "theory" not in setting.fit.systems:
+        if isinstance(figure, XorFigure):
+            if not isinstance(setting.data, Xor):
+                problems.append(f"settings: {name} learns {setting.data.kind}, not xor")
+        elif "theory" not in setting.fit.systems:
             problems.append(f"settings: {name} is not fitted by the theory; add it to fit.systems")
     if isinstance(figure, AlternativesFigure):
-        setting = settings[figure.setting]
-        lacks = [name for name in ALTERNATIVES if name not in setting.fit.systems]
-        if lacks:
-            problems.append(f"setting: {figure.setting} is not fitted by {', '.join(lacks)}; add them to fit.systems")
+        for name in figure.settings:
+            lacks = [system for system in ALTERNATIVES if system not in settings[name].fit.systems]
+            if lacks:
+                problems.append(f"settings: {name} is not fitted by {', '.join(lacks)}; add them to fit.systems")
     if isinstance(figure, RichLazyFigure):
         starts = expansions[figure.study].sweeps.get(figure.sweep)
         if starts is None:

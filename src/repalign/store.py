@@ -177,9 +177,12 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 
 
+TEXTS = ("study", "setting", "setting_a", "setting_b", "layer_a", "layer_b", "state", "system", "refused")
+
+
 def read_csv(path: str | Path) -> pd.DataFrame:
     """A table written by `write_csv`; names stay texts, whatever they look like."""
-    texts = dict.fromkeys(("study", "setting", "setting_a", "setting_b", "layer_a", "layer_b"), str)
+    texts = dict.fromkeys(TEXTS, str)
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
 
 

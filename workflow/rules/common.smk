@@ -24,7 +24,7 @@ except ConfigError as error:
 
 R = CONFIG.results
 ENVIRONMENT = "../../environment.yml"
-PUBLISHED = os.path.relpath(Path(workflow.basedir) / "workflow" / "reference" / "roeder2021_fig4.csv")
+REFERENCE = Path(os.path.relpath(Path(workflow.basedir) / "workflow" / "reference"))
 
 
 wildcard_constraints:
@@ -236,7 +236,7 @@ def fits(study):
 def dynamics_figure_files(figure):
     """The result files of a figure of studies of dynamics, by what they are for."""
     if figure.plot == "vanrossem2024_alternatives":
-        return {"fits": fits(figure.study), "histories": histories(figure.study, [figure.setting])}
+        return {"fits": fits(figure.study), "histories": histories(figure.study, figure.settings)}
     if figure.plot == "vanrossem2024_depth_width":
         widths = {name: found.model.width for name, found in STUDIES[figure.widths].settings.items()}
         return {"depth": fits(figure.depth), "widths": fits(figure.widths), "width_of": widths}
@@ -245,6 +245,8 @@ def dynamics_figure_files(figure):
         gains = {start: {name: gain for gain, name in points.items()} for start, points in made.items()}
         return {"fits": fits(figure.study), "gains": gains}
     drawn = figure.drawn(STUDIES[figure.study])
+    if figure.plot == "vanrossem2024_xor":
+        return {"fits": fits(figure.study), "rates": fits(figure.rates.study), "settings": drawn}
     if figure.plot == "vanrossem2024_final_distance":
         return {"fits": fits(figure.study), "settings": drawn}
     return {"fits": fits(figure.study), "histories": histories(figure.study, drawn), "settings": drawn}
@@ -298,7 +300,7 @@ def figure_files(figure):
             }
         }
     if figure.plot == "roeder2021_fig4":
-        published = {"published": PUBLISHED} if figure.published else {}
+        published = {"published": str(REFERENCE / "roeder2021_fig4.csv")} if figure.published else {}
         return {"tables": study_tables(figure.study, "pairs", "runs", "summary", "spectra")} | published
     if figure.plot == "roeder2021_fig3":
         expansion = STUDIES[figure.study]
@@ -328,6 +330,12 @@ def leaves(node):
     if isinstance(node, list):
         return [leaf for value in node for leaf in leaves(value)]
     return [node] if isinstance(node, str) and node.startswith(f"{R}/") else []
+
+
+def published(figure):
+    """Numbers of the paper or of its code that a figure draws beside its own."""
+    file = REFERENCE / f"{figure.plot}.csv"
+    return str(file) if getattr(figure, "published", True) and file.is_file() else []
 
 
 def figure_inputs(figure):

@@ -8,7 +8,7 @@ for figure_name, figure in CONFIG.figures.items():
             f"plot_{figure_name}"
         input:
             results=figure_inputs(figure),
-            published=PUBLISHED if getattr(figure, "published", False) else [],
+            published=published(figure),
             caption=os.path.relpath(Path(workflow.basedir) / "workflow" / "report" / f"{figure.plot}.rst"),
         output:
             pdf=f"{R}/figures/{figure_name}.pdf",

@@ -1,6 +1,7 @@
 """What the networks of van Rossem and Saxe 2024 learn, and the pairs of points that are followed."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -9,9 +10,54 @@ from numpy.typing import NDArray
 
 from repalign.datasets.dataset import Dataset
 from repalign.errors import DataError
-from repalign.training.full_batch import Problem, two_points
 
 PIXELS = 5  # of a side of the context task's images
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Points to learn (points x inputs, points x outputs; float32) and the pairs of probe points to follow (pairs x 2).
+
+    Probe points are the points themselves unless others are given. Test targets are one-hot labels.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    pairs: NDArray[np.int64]
+    probes: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    x_test: NDArray[np.float32] | None = None
+    y_test: NDArray[np.float32] | None = None
+
+    @property
+    def x_probe(self) -> NDArray[np.float32]:
+        """Inputs of the probe points."""
+        return self.probes[0] if self.probes else self.x
+
+    @property
+    def y_probe(self) -> NDArray[np.float32]:
+        """Targets of the probe points."""
+        return self.probes[1] if self.probes else self.y
+
+    def input_distances(self) -> NDArray[np.float64]:
+        """||dx||^2 of each pair."""
+        return _squared(self.x_probe, self.pairs)
+
+    def output_distances(self) -> NDArray[np.float64]:
+        """||dy*||^2 of each pair."""
+        return _squared(self.y_probe, self.pairs)
+
+
+def _squared(values: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    wide = values.astype(np.float64)
+    squared: NDArray[np.float64] = ((wide[pairs[:, 0]] - wide[pairs[:, 1]]) ** 2).sum(axis=1)
+    return squared
+
+
+def two_points(dx: float, dy: float) -> Problem:
+    """x = -1 and -1 + ||dx||, y* = 0.6 and 0.6 + ||dy*||."""
+    x = np.array([[-1.0], [-1.0 + dx]], dtype=np.float32)
+    y = np.array([[0.6], [0.6 + dy]], dtype=np.float32)
+    return Problem(x, y, np.array([[0, 1]]))
 
 
 def made(data: Mapping[str, Any], found: Dataset | None) -> list[Problem]:
@@ -30,7 +76,7 @@ def made(data: Mapping[str, Any], found: Dataset | None) -> list[Problem]:
 
 
 def xor() -> Problem:
-    """The four inputs (0, 0), (0, 1), (1, 0), (1, 1) with their exclusive or, and all six pairs (section 3.7)."""
+    """The four inputs (0, 0), (0, 1), (1, 0), (1, 1) with their exclusive or, and all six pairs."""
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float32)
     y = np.array([[0], [1], [1], [0]], dtype=np.float32)
     return Problem(x, y, np.array(list(combinations(range(4), 2))))
@@ -43,7 +89,7 @@ def context_features(grid: int) -> NDArray[np.float64]:
 
 
 def context(grid: int) -> Problem:
-    """The context task (section 3.8): an image of a blob and two bits that say which coordinate is asked for.
+    """The context task: an image of a blob and two bits that say which coordinate is asked for.
 
     2 grid^2 points: all images in the first context, then all in the second. An image has 5 x 5 pixels, exp(-|pixel -
     centre|^2 / 2), normalised to the sum 1. The pairs that are followed are the four corners of each context and the

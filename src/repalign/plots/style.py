@@ -55,6 +55,11 @@ def letter(axes: Axes, text: str) -> None:
     )
 
 
+def say(axes: Axes, text: str) -> None:
+    """A sentence instead of a drawing, where there is nothing to draw."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size="small", color="0.4")
+
+
 def save(
     figure: Figure, pdf: str | Path, png: str | Path, csv: str | Path, drawn: pd.DataFrame | Sequence[pd.DataFrame]
 ) -> None:

@@ -69,7 +69,7 @@ def read(fits: str | Path, histories: Mapping[str, Sequence[str | Path]]) -> dic
 
 
 def _fitted(setting: str, run: dynamics.Run, table: pd.DataFrame, fits: str | Path) -> Fitted:
-    start = run.start()
+    start = Pair(*run.start())
     rows = table[(table["seed"] == run.seed) & (table["layer"] == run.layers[0])]
     rows = rows[(rows["point_a"] == run.pairs[0, 0]) & (rows["point_b"] == run.pairs[0, 1])]
     rows = rows[np.isclose(rows["dx"] ** 2, start.dx2) & np.isclose(rows["dy"] ** 2, start.dy2)]

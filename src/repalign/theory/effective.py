@@ -1,4 +1,4 @@
-"""The effective theory of two interacting points (van Rossem and Saxe 2024, sections 1 and 2).
+"""The effective theory of two interacting points (van Rossem and Saxe 2024).
 
 A network is an encoder h(x) up to a hidden layer and a decoder y(h) after it. For two points that lie close together
 both are taken to be linear about the mean, h(x_a) = h_mean + D_h (x_a - x_b) / 2 and y(h_a) = y_mean + D_y (h_a - h_b)
@@ -11,6 +11,8 @@ where dy is the predicted and dy* the wanted difference of the outputs. Time is 
 descent. docs/vanrossem2024_theory.md derives every line, and the exact solution that `trajectory` evaluates.
 """
 
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,24 +73,35 @@ def derivative(state: Floats, pair: Pair, rates: Rates, system: str = "theory") 
     return np.array([dh, dy, sum(dw)])
 
 
+MOST_CALLS = 20_000
+"""Evaluations of the right-hand side after which an integration gives up; sound ones need a few hundred."""
+
+
+class _TooStiff(Exception):
+    """The integration has not come to its end within `MOST_CALLS`."""
+
+
 def integrated(t: Floats, pair: Pair, rates: Rates, system: str = "theory", rtol: float = 1e-8) -> Floats:
     """h, y and w at the times t (3 x times; t rises from 0) by numerical integration.
 
-    NaN from where the integration fails, as it does where h reaches zero: there y/h is singular.
+    NaN where the integration fails, as it may where h reaches zero, since y/h is singular there (if it passes it has
+    lost digits), or where an altered system runs away.
     """
     found = np.full((3, len(t)), np.nan)
-    start = np.array([pair.h, pair.y, pair.w])
-    with np.errstate(all="ignore"):
-        solved = solve_ivp(
-            lambda _, state: derivative(state, pair, rates, system),
-            (0.0, float(t[-1])),
-            start,
-            method="LSODA",
-            t_eval=t,
-            rtol=rtol,
-            atol=1e-10,
-        )
-    found[:, : solved.y.shape[1]] = solved.y
+    calls = 0
+
+    def flow(_: float, state: Floats) -> Floats:
+        nonlocal calls
+        calls += 1
+        if calls > MOST_CALLS:
+            raise _TooStiff
+        return derivative(state, pair, rates, system)
+
+    with np.errstate(all="ignore"), warnings.catch_warnings(), suppress(_TooStiff):
+        warnings.simplefilter("ignore")  # LSODA tells of every step that it cannot take
+        start = np.array([pair.h, pair.y, pair.w])
+        solved = solve_ivp(flow, (0.0, float(t[-1])), start, method="LSODA", t_eval=t, rtol=rtol, atol=1e-10)
+        found[:, : solved.y.shape[1]] = solved.y
     return found
 
 
@@ -131,17 +144,20 @@ class FixedPoint:
 
 
 def fixed_points(pair: Pair, rates: Rates) -> list[FixedPoint]:
-    """Where training can come to rest, given the pair's invariant: the learned state and, for A_high <= 0, a saddle.
+    """Where training can come to rest, given the invariant: the learned state and, for A_high <= 0, a saddle.
 
     The learned state is (h_inf, ||dy*||^2, 0); with kappa^2 = A_high^2 / 4 + A_low^2 deviations from it decay at the
     rates eta_y kappa and eta_y (kappa + A_high / 2). At the saddle, h = y = w = 0, the encoder's slope (of either sign)
-    and the decoder's slope along dy* move at eta_y (A_high / 2 +- kappa) / 2. The other root for h is negative.
+    and the decoder's slope along dy* move at eta_y (A_high / 2 +- kappa) / 2. There the decoder's slope is across dy*,
+    which one output allows for A_high = 0 alone: with A_high < 0 it passes h = 0 without a rest. The other root for h
+    is negative. For one target (dy* = 0) and A_high <= 0 the two are one state, where the points have merged; it is
+    reached although one of its rates is zero, that of turning the decoder's slope, which h = 0 leaves free.
     """
     high, low = high_amplitude(pair, rates), low_amplitude(pair, rates)
     kappa = float(np.hypot(high / 2, low))
     learned = (-rates.eta_y * kappa, -rates.eta_y * (kappa + high / 2))
     points = [FixedPoint(final_distance(pair, rates), pair.dy2, 0.0, learned)]
-    if high <= 0:
+    if high <= 0 < low:
         saddle = (rates.eta_y * (high / 2 + kappa) / 2, rates.eta_y * (high / 2 - kappa) / 2)
         points.append(FixedPoint(0.0, 0.0, 0.0, saddle))
     return points
@@ -202,7 +218,9 @@ def merging_distance(t: Floats, pair: Pair, rates: Rates) -> Floats:
     h(t) = A / (1 + (A / h(0) - 1) exp(-eta_y A t)), A = A_high.
     """
     high = high_amplitude(pair, rates)
-    distance: Floats = pair.h / (np.exp(-rates.eta_y * high * t) + pair.h * rates.eta_y * _rise(rates.eta_y * high, t))
+    k, t = rates.eta_y * abs(high), np.asarray(t, dtype=np.float64)
+    fall, grown = np.exp(-k * t), pair.h * rates.eta_y * _rise(k, t)
+    distance: Floats = pair.h / (fall + grown) if high >= 0 else pair.h * fall / (1 + grown)  # exp(+k t) overflows
     return distance
 
 

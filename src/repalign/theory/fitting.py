@@ -1,4 +1,4 @@
-"""Fits of the effective learning rates to recorded training (van Rossem and Saxe 2024, section 2 of the sheet's code).
+"""Fits of the effective learning rates to recorded training (van Rossem and Saxe 2024).
 
 The authors integrate the three equations for a hundred guesses and let BFGS, with numerical gradients, take the best of
 them further. Here the trajectory has a closed form, so a fit is a least-squares problem of two logarithms.
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, least_squares, minimize_scalar
+from scipy.optimize import leastsq, minimize_scalar
 
 from repalign.errors import DataError
 from repalign.theory import effective
@@ -16,11 +16,14 @@ from repalign.theory.effective import Floats, Pair, Rates
 
 LOG_RATE_BOUNDS = (-12.0, 3.0)
 """Decimal logarithms of the smallest and largest effective rate of a fit, 1/epoch."""
-GRID = 24
-"""Guesses of the speed for each of five ratios of the rates; the best few are followed."""
+GRID = 16
+"""Guesses of the speed for each guess of the ratio of the rates; the best of each ratio is followed."""
 COARSE = 200
 """Times at which guesses are compared and first followed."""
-FOLLOWED = 3
+
+
+MISSED = 0.2
+"""A run has not learned where ||dy - dy*|| ends above this share of ||dy*||."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +64,34 @@ def fit(
     if not np.isfinite(record).all():
         raise DataError("the recorded trajectory is not finite: the run diverged")
     if record[0, 0] <= 0 or dx2 <= 0 or dy2 < 0:
-        raise DataError(f"the theory needs ||dh||^2 > 0 at the start and ||dx||^2 > 0, not {record[0, 0]:g}, {dx2:g}")
+        found = f"{record[0, 0]:g}, {dx2:g} and {dy2:g}"
+        raise DataError(f"the theory needs ||dh||^2 > 0 at the start, ||dx||^2 > 0 and ||dy*||^2 >= 0, not {found}")
     if objective not in ("plain", "normalised"):
         raise DataError(f"no objective '{objective}'; plain or normalised")
+    if system not in effective.SYSTEMS:
+        raise DataError(f"no system '{system}'; one of {', '.join(effective.SYSTEMS)}")
     t = np.arange(record.shape[1], dtype=np.float64) if t is None else np.asarray(t, dtype=np.float64)
+    if t.shape != record.shape[1:] or t[0] != 0 or not (np.diff(t) > 0).all():
+        raise DataError(f"the times of {record.shape[1]} records have to rise from 0, one a record")
     pair = Pair(dx2, dy2, *record[:, 0])
     power = (record**2).sum(axis=1)
     weight = 1 / np.sqrt(np.maximum(power, 1e-300)) if objective == "normalised" else np.ones(3)
 
     def predicted(logs: Floats, times: Floats) -> Floats:
-        rates = Rates(*(10.0**logs))
+        rates = Rates(*(10.0 ** logs.clip(*LOG_RATE_BOUNDS)))
         if system == "theory":
             return effective.trajectory(times, pair, rates)
         found = effective.integrated(times, pair, rates, system)
         return np.nan_to_num(found, nan=1e3, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3)
 
-    def solved(start: Floats, rows: NDArray[np.int64]) -> OptimizeResult:
+    def solved(start: Floats, rows: NDArray[np.int64], tolerance: float) -> tuple[float, Floats]:
         def residuals(logs: Floats) -> Floats:
             left: Floats = ((predicted(logs, t[rows]) - record[:, rows]) * weight[:, None]).ravel()
             return left
 
-        low, high = LOG_RATE_BOUNDS
-        return least_squares(residuals, start.clip(low, high), bounds=(low, high), x_scale=0.1, xtol=1e-9, ftol=1e-9)
+        # MINPACK itself: what least_squares adds costs more than the trajectory. `predicted` keeps the bounds.
+        found = leastsq(residuals, start, ftol=tolerance, xtol=tolerance, epsfcn=1e-12, factor=1.0)[0]
+        return float((residuals(found) ** 2).sum()), found
 
     coarse = np.unique(np.linspace(0, len(t) - 1, COARSE).round().astype(np.int64))
     if system == "theory":
@@ -91,10 +100,10 @@ def fit(
         own = fit(record, dx2, dy2, objective, t=t).rates
         base = np.log10([own.eta_h, own.eta_y])
         starts = [base + np.array(shift) for shift in ((0, 0), (-0.3, -0.3), (0.3, 0.3), (0.3, -0.3), (-0.3, 0.3))]
-    followed = min((solved(start, coarse) for start in starts), key=lambda one: one.cost)
-    best = solved(followed.x, np.arange(len(t)))
-    rates = Rates(*(float(rate) for rate in 10.0**best.x))
-    left = ((predicted(best.x, t) - record) ** 2).sum(axis=1)
+    _, followed = min((solved(start, coarse, 1e-4) for start in starts), key=lambda one: one[0])
+    logs = solved(followed, np.arange(len(t)), 1e-9)[1].clip(*LOG_RATE_BOUNDS)
+    rates = Rates(*(float(rate) for rate in 10.0**logs))
+    left = ((predicted(logs, t) - record) ** 2).sum(axis=1)
     spread = ((record - record.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     r2 = 1 - left / np.maximum(spread, 1e-300)
     return Fit(
@@ -102,27 +111,32 @@ def fit(
         error=float(left.sum()),
         normalised=float((left / np.maximum(power, 1e-300)).sum()),
         r2=(float(r2[0]), float(r2[1]), float(r2[2])),
-        refused=refusal(record, dy2, best.x),
+        refused=refusal(record, dy2, logs),
     )
 
 
 def _starts(record: Floats, t: Floats, pair: Pair, weight: Floats) -> list[Floats]:
-    """Guesses: the best of a grid about the ratio of the rates that the end of the run suggests."""
+    """Guesses: the best speed of a grid for each ratio of the rates that the record suggests.
+
+    Two of these: the squared distance at the end taken for A_low, with factors about it; and the least squares of the
+    invariant, h (h - h(0)) = (eta_h / eta_y) ||dx||^2 (y - h y(0) / h(0)), which holds all along, learned or not.
+    """
     scale = max(pair.dx2 * max(pair.dy2, record[1].max()), 1e-300)
-    ratio = np.log10(max(record[0, -1] ** 2 / scale, 1e-8))
+    ends = np.log10(max(record[0, -1] ** 2 / scale, 1e-8))
+    ratios = [ends + shift for shift in (-1.0, -0.3, 0.0, 0.3, 1.0)]
+    h, y = record[:2]
+    left, right = h * (h - h[0]), y - h * y[0] / h[0]
+    slope = float(left @ right / pair.dx2 / max(float(right @ right), 1e-12 * float(y @ y), 1e-300))
+    if slope > 0:
+        ratios.append(np.log10(slope))
     # The geometric mean of the rates sets the speed, sqrt(eta_h eta_y) ||dx|| ||dy*||.
     speeds = np.linspace(-1.5, 3.5, GRID) - np.log10(max(t[-1], 1.0)) - np.log10(scale) / 2
-    guesses = [
-        np.array([speed + (ratio + shift) / 2, speed - (ratio + shift) / 2])
-        for shift in (-1.0, -0.3, 0.0, 0.3, 1.0)
-        for speed in speeds
-    ]
 
     def error(logs: Floats) -> float:
         made = effective.trajectory(t, pair, Rates(*(10.0**logs)))
         return float((((made - record) * weight[:, None]) ** 2).sum())
 
-    return sorted(guesses, key=error)[:FOLLOWED]
+    return [min((np.array([speed + ratio / 2, speed - ratio / 2]) for speed in speeds), key=error) for ratio in ratios]
 
 
 def refusal(record: NDArray[np.float64], dy2: float, logs: Floats | None = None) -> str:
@@ -131,8 +145,8 @@ def refusal(record: NDArray[np.float64], dy2: float, logs: Floats | None = None)
     In the theory h ends above its start exactly where ||dy||^2 starts below ||dy*||^2, since h_inf^2 - A_high h_inf =
     A_low^2. A run that learned the targets and went the other way is outside it. So is one that did not learn.
     """
-    h, y = record[0], record[1]
-    if dy2 > 0 and abs(y[-1] - dy2) > 0.25 * dy2:
+    h, y, w = record
+    if dy2 > 0 and 2 * w[-1] - y[-1] + dy2 > (MISSED**2) * dy2:  # ||dy - dy*||^2
         return "not learned"
     if y[0] < dy2 and h[-1] < h[0] * (1 - 1e-3):
         return "distance shrinks"
@@ -152,7 +166,7 @@ class MeanFit:
     error: float
 
 
-def fit_mean(losses: Floats, record: Floats, pair: Pair, rates: Rates, t: Floats | None = None) -> MeanFit:
+def fit_mean(losses: Floats, pair: Pair, rates: Rates, t: Floats | None = None) -> MeanFit:
     """eta_ybar from the recorded loss, given the rates of the difference; the mean starts where the loss says."""
     t = np.arange(len(losses), dtype=np.float64) if t is None else t
     _, y, w = effective.trajectory(t, pair, rates)

@@ -1,4 +1,4 @@
-"""Full-batch gradient descent that records how pairs of points move (van Rossem and Saxe 2024, sections 2 and 3).
+"""Full-batch gradient descent that records how pairs of points move (van Rossem and Saxe 2024).
 
 Fully connected networks under plain gradient descent on the CPU are trained one after another by `fused`; every other
 family, optimiser and device by automatic differentiation, all seeds as one batch. Both record before each step, from
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from tqdm import tqdm
 
+from repalign.datasets.problems import Problem
 from repalign.models import families
 from repalign.training import fused
 from repalign.training.device import chosen_device
@@ -24,52 +25,6 @@ from repalign.training.device import chosen_device
 logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 CHUNK = 500  # epochs between two updates of the progress bar
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Points to learn (points x inputs, points x outputs; float32) and the pairs of probe points to follow (pairs x 2).
-
-    Probe points are the points themselves unless others are given. Test targets are one-hot labels.
-    """
-
-    x: NDArray[np.float32]
-    y: NDArray[np.float32]
-    pairs: NDArray[np.int64]
-    probes: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-    x_test: NDArray[np.float32] | None = None
-    y_test: NDArray[np.float32] | None = None
-
-    @property
-    def x_probe(self) -> NDArray[np.float32]:
-        """Inputs of the probe points."""
-        return self.probes[0] if self.probes else self.x
-
-    @property
-    def y_probe(self) -> NDArray[np.float32]:
-        """Targets of the probe points."""
-        return self.probes[1] if self.probes else self.y
-
-    def input_distances(self) -> Floats:
-        """||dx||^2 of each pair."""
-        return _squared(self.x_probe, self.pairs)
-
-    def output_distances(self) -> Floats:
-        """||dy*||^2 of each pair."""
-        return _squared(self.y_probe, self.pairs)
-
-
-def _squared(values: NDArray[np.float32], pairs: NDArray[np.int64]) -> Floats:
-    wide = values.astype(np.float64)
-    squared: Floats = ((wide[pairs[:, 0]] - wide[pairs[:, 1]]) ** 2).sum(axis=1)
-    return squared
-
-
-def two_points(dx: float, dy: float) -> Problem:
-    """x = -1 and -1 + ||dx||, y* = 0.6 and 0.6 + ||dy*|| (section 3.1)."""
-    x = np.array([[-1.0], [-1.0 + dx]], dtype=np.float32)
-    y = np.array([[0.6], [0.6 + dy]], dtype=np.float32)
-    return Problem(x, y, np.array([[0, 1]]))
 
 
 @dataclass

@@ -1,5 +1,4 @@
-"""Mini-batch regression of fully connected networks whose representations are followed (van Rossem and Saxe 2024, 3.8
-to 3.10).
+"""Mini-batch regression of fully connected networks whose representations are followed (van Rossem and Saxe 2024).
 
 The gradients of a plain network are three matrix products a layer, written out here: under gradient descent the update
 is part of the product, and nothing is recorded for automatic differentiation.
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from repalign.datasets.problems import Problem
 from repalign.models import families
 from repalign.models.families import FullyConnected
 from repalign.training.device import chosen_device
-from repalign.training.full_batch import Floats, Problem, Record, loss_scale, optimiser
+from repalign.training.full_batch import Floats, Record, loss_scale, optimiser
 
 logger = logging.getLogger(__name__)
 _ops = torch.ops.aten

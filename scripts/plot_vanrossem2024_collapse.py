@@ -1,0 +1,122 @@
+"""All networks' trajectories before and after each is rescaled by its own fitted rates, and the spread that is left."""
+
+import json
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+
+from repalign.errors import StoreError
+from repalign.jobs import job
+from repalign.plots import trajectories
+from repalign.plots.style import letter, save, styled, write_caption
+from repalign.theory import collapse
+from repalign.theory.collapse import Course
+
+SYMBOLS = (r"$\|dh\|^2$", r"$\|dy\|^2$")
+TIMES = np.linspace(*collapse.WINDOW, collapse.TIMES)
+NAMES = ("recorded", "own distance", "own origin", "own speed")
+
+
+def courses(runs):
+    """The runs that the theory describes and that pass half way, in the units that it gives them."""
+    found = []
+    for run in runs:
+        if run.reason:
+            continue
+        h, y = run.record[0], run.record[1] / run.start.dy2
+        half = collapse.half_way(run.t, run.record[1], run.start.dy2)
+        if np.isfinite(half):
+            speed = collapse.speed(run.start, run.rates)
+            found.append(Course(run.setting, run.t, h, y, float(run.row["h_predicted"]), speed, half))
+    return found
+
+
+def draw(found, names, colours):
+    """Above h, below y: as recorded, in own units; right: the spread, and the deviation of every setting."""
+    figure = plt.figure(figsize=(8.2, 4.6))
+    left, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
+    panels = left.subplots(2, 2, sharex="col")
+    last = max(course.t[-1] for course in found)
+    curve = collapse.common_curve(TIMES)
+    for row, symbol in enumerate(SYMBOLS):
+        raw, scaled = panels[row]
+        for course in found:
+            kept = trajectories.thinned(len(course.t), 300)
+            values = course.h if row == 0 else course.y
+            raw.plot(course.t[kept], values[kept], color=colours[course.setting], lw=0.8)
+            scaled.plot(TIMES, course.rescaled(TIMES)[row], color=colours[course.setting], lw=0.8)
+        scaled.plot(TIMES, curve[row], color="black", lw=1.4, ls="--")
+        raw.set_xlim(0, last)
+        raw.set_ylabel(symbol if row == 0 else rf"{symbol} / $\|dy^*\|^2$")
+        scaled.set_ylabel(rf"{symbol} / end" if row == 0 else rf"{symbol} / $\|dy^*\|^2$")
+        scaled.set_ylim(-0.05, 1.5)
+        letter(raw, "ac"[row])
+        letter(scaled, "bd"[row])
+    panels[0, 0].set_title("as recorded", size="medium")
+    panels[0, 1].set_title("in units of its own rates", size="medium")
+    panels[1, 0].set_xlabel("epoch")
+    panels[1, 1].set_xlabel("time from half way × speed")
+    above, below = right.subplots(2, 1, height_ratios=[0.8, 1])
+    spreads = collapse.spreads(found)
+    for row, (symbol, marker) in enumerate(zip(SYMBOLS, "os", strict=True)):
+        above.plot(range(4), spreads[:, row], color="0.2" if row == 0 else "0.55", marker=marker, ms=4, label=symbol)
+    above.set_xticks(range(4), [name.replace(" ", "\n") for name in NAMES], size="x-small")
+    above.set_ylabel("spread")
+    above.set_ylim(0, None)
+    above.legend(fontsize="x-small")
+    letter(above, "e")
+    settings = list(colours)
+    for course in found:
+        place = settings.index(course.setting)
+        for value, marker in zip(collapse.deviation(course), "os", strict=True):
+            below.plot(
+                value, place, marker, color=colours[course.setting], ms=3.5, mfc="none" if marker == "s" else None
+            )
+    below.set_yticks(range(len(settings)), [names.get(name, name) for name in settings], size="x-small")
+    below.invert_yaxis()
+    below.set_xlim(0, None)
+    below.set_xlabel("deviation from the common curve", size="small")
+    letter(below, "f")
+    handles = [Line2D([], [], color=colour, label=names.get(name, name)) for name, colour in colours.items()]
+    handles.append(Line2D([], [], color="black", ls="--", label="common curve"))
+    left.legend(handles=handles, loc="outside lower center", ncols=5, fontsize="x-small")
+    return figure, spreads
+
+
+def table_of(found, spreads):
+    """What is drawn: every run in its own units, and the spreads."""
+    parts = []
+    for number, course in enumerate(found):
+        h, y = course.rescaled(TIMES)
+        columns = {"setting": course.setting, "run": number, "time": TIMES, "h": h, "y": y}
+        parts.append(pd.DataFrame(columns).assign(distance=course.distance, speed=course.speed, origin=course.origin))
+    steps = pd.DataFrame({"setting": "spread", "step": NAMES, "h": spreads[:, 0], "y": spreads[:, 1]})
+    return [*parts, steps]
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]), styled():
+        section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
+        by_setting = trajectories.read(files["fits"], files["histories"])
+        every = [run for name in files["settings"] for run in by_setting[name]]
+        found = courses(every)
+        if not found:
+            raise StoreError(f"{files['fits']}: no run that the theory describes, so nothing collapses")
+        present = [name for name in files["settings"] if any(course.setting == name for course in found)]
+        palette = plt.get_cmap("turbo")(np.linspace(0.03, 0.97, len(present)))
+        figure, spreads = draw(found, section["names"], dict(zip(present, palette, strict=True)))
+        save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, table_of(found, spreads))
+        write_caption(
+            snakemake.output.caption,
+            snakemake.input.caption,
+            runs=len(found),
+            settings=len(present),
+            h_before=f"{spreads[0, 0]:.2f}",
+            h_after=f"{spreads[-1, 0]:.2f}",
+            y_before=f"{spreads[0, 1]:.2f}",
+            y_after=f"{spreads[-1, 1]:.2f}",
+            y_shifted=f"{spreads[2, 1]:.2f}",
+            others=trajectories.counted(every),
+        )

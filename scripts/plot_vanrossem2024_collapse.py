@@ -33,9 +33,12 @@ def courses(runs):
     return found
 
 
-def draw(found, names, colours):
-    """Above h, below y: as recorded, in own units; right: the spread, and the deviation of every setting."""
-    figure = plt.figure(figsize=(8.2, 4.6))
+def draw(found, others, names, colours):
+    """Above h, below y: as recorded, in own units; right: the spread, and the deviation of every setting.
+
+    others: runs that do not count, grey where they are drawn as recorded.
+    """
+    figure = plt.figure(figsize=(8.2, 5.0))
     left, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
     panels = left.subplots(2, 2, sharex="col")
     last = max(course.t[-1] for course in found)
@@ -48,6 +51,11 @@ def draw(found, names, colours):
             raw.plot(course.t[kept], values[kept], color=colours[course.setting], lw=0.8)
             scaled.plot(TIMES, course.rescaled(TIMES)[row], color=colours[course.setting], lw=0.8)
         scaled.plot(TIMES, curve[row], color="black", lw=1.4, ls="--")
+        raw.set_ylim(*raw.get_ylim())  # an excluded run may be far outside of what counts
+        for run in others:
+            kept = trajectories.thinned(len(run.t), 300)
+            values = run.record[0] if row == 0 else run.record[1] / run.start.dy2
+            raw.plot(run.t[kept], values[kept], color="0.6", lw=0.8, ls=":", zorder=1)
         raw.set_xlim(0, last)
         raw.set_ylabel(symbol if row == 0 else rf"{symbol} / $\|dy^*\|^2$")
         scaled.set_ylabel(rf"{symbol} / end" if row == 0 else rf"{symbol} / $\|dy^*\|^2$")
@@ -61,10 +69,17 @@ def draw(found, names, colours):
     above, below = right.subplots(2, 1, height_ratios=[0.8, 1])
     spreads = collapse.spreads(found)
     for row, (symbol, marker) in enumerate(zip(SYMBOLS, "os", strict=True)):
-        above.plot(range(4), spreads[:, row], color="0.2" if row == 0 else "0.55", marker=marker, ms=4, label=symbol)
+        colour = "0.2" if row == 0 else "0.55"
+        above.plot(range(4), spreads[:, row], color=colour, marker=marker, ms=4, label=symbol)
+        for step, value in enumerate(spreads[:, row]):
+            # Whichever is larger has its number above it, the other below.
+            up = value > spreads[step, 1 - row] or (row == 0 and value == spreads[step, 1])
+            place = {"xytext": (0, 5 if up else -5), "textcoords": "offset points", "ha": "center"}
+            above.annotate(f"{value:.2f}", (step, value), va="bottom" if up else "top", size=6, color=colour, **place)
     above.set_xticks(range(4), [name.replace(" ", "\n") for name in NAMES], size="x-small")
     above.set_ylabel("spread")
-    above.set_ylim(0, None)
+    above.set_ylim(min(-0.1 * spreads.max(), 0), 1.15 * spreads.max())
+    above.set_xlim(-0.4, 3.4)
     above.legend(fontsize="x-small")
     letter(above, "e")
     settings = list(colours)
@@ -81,6 +96,8 @@ def draw(found, names, colours):
     letter(below, "f")
     handles = [Line2D([], [], color=colour, label=names.get(name, name)) for name, colour in colours.items()]
     handles.append(Line2D([], [], color="black", ls="--", label="common curve"))
+    if others:
+        handles.append(Line2D([], [], color="0.6", ls=":", label="left out"))
     left.legend(handles=handles, loc="outside lower center", ncols=5, fontsize="x-small")
     return figure, spreads
 
@@ -102,11 +119,12 @@ if "snakemake" in globals():
         by_setting = trajectories.read(files["fits"], files["histories"])
         every = [run for name in files["settings"] for run in by_setting[name]]
         found = courses(every)
+        others = [run for run in every if run.reason]
         if not found:
             raise StoreError(f"{files['fits']}: no run that the theory describes, so nothing collapses")
         present = [name for name in files["settings"] if any(course.setting == name for course in found)]
-        palette = plt.get_cmap("turbo")(np.linspace(0.03, 0.97, len(present)))
-        figure, spreads = draw(found, section["names"], dict(zip(present, palette, strict=True)))
+        palette = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(present)))
+        figure, spreads = draw(found, others, section["names"], dict(zip(present, palette, strict=True)))
         save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, table_of(found, spreads))
         write_caption(
             snakemake.output.caption,

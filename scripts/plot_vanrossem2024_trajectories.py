@@ -97,15 +97,15 @@ def draw(figure, files):
     most = max(run.start.dy2 for run in every) or max(run.start.y for run in every)
     columns = min(COLUMNS, len(settings))
     lines = -(-len(settings) // columns)
-    canvas = plt.figure(figsize=(1.95 * columns + 0.5, 2.15 * lines + 0.6), layout="constrained")
+    canvas = plt.figure(figsize=(1.95 * columns + 0.5, 2.35 * lines + 0.6), layout="constrained")
     canvas.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.02, wspace=0.02)
     # A short empty row parts the cells of two lines.
-    grid = canvas.add_gridspec(2 * lines, columns, height_ratios=[2.0, 1.0] * lines)
+    grid = canvas.add_gridspec(3 * lines - 1, columns, height_ratios=([2.0, 1.0, 0.08] * lines)[:-1])
     parts, first_limits, drawn = [], None, []
     for number, (setting, runs) in enumerate(settings.items()):
         line, column = divmod(number, columns)
-        above = canvas.add_subplot(grid[2 * line, column])
-        below = canvas.add_subplot(grid[2 * line + 1, column], sharex=above)
+        above = canvas.add_subplot(grid[3 * line, column])
+        below = canvas.add_subplot(grid[3 * line + 1, column], sharex=above)
         table = [(run, rows_of(run)) for run in runs]
         parts += [rows for _, rows in table]
         draw_cell(above, below, runs, table, most)

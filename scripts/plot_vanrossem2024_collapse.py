@@ -33,6 +33,23 @@ def courses(runs):
     return found
 
 
+def draw_spreads(above, spreads):
+    """The spread at each step, with its numbers."""
+    for row, (symbol, marker) in enumerate(zip(SYMBOLS, "os", strict=True)):
+        colour = "0.2" if row == 0 else "0.55"
+        above.plot(range(4), spreads[:, row], color=colour, marker=marker, ms=4, label=symbol)
+        for step, value in enumerate(spreads[:, row]):
+            # Whichever is larger has its number above it, the other below.
+            up = value > spreads[step, 1 - row] or (row == 0 and value == spreads[step, 1])
+            place = {"xytext": (0, 5 if up else -5), "textcoords": "offset points", "ha": "center"}
+            above.annotate(f"{value:.2f}", (step, value), va="bottom" if up else "top", size=6, color=colour, **place)
+    above.set_xticks(range(4), [name.replace(" ", "\n") for name in NAMES], size="x-small")
+    above.set_ylabel("spread")
+    above.set_ylim(min(-0.1 * spreads.max(), 0), 1.15 * spreads.max())
+    above.set_xlim(-0.4, 3.4)
+    above.legend(fontsize="x-small")
+
+
 def draw(found, others, names, colours):
     """Above h, below y: as recorded, in own units; right: the spread, and the deviation of every setting.
 
@@ -68,19 +85,7 @@ def draw(found, others, names, colours):
     panels[1, 1].set_xlabel("time from half way × speed")
     above, below = right.subplots(2, 1, height_ratios=[0.8, 1])
     spreads = collapse.spreads(found)
-    for row, (symbol, marker) in enumerate(zip(SYMBOLS, "os", strict=True)):
-        colour = "0.2" if row == 0 else "0.55"
-        above.plot(range(4), spreads[:, row], color=colour, marker=marker, ms=4, label=symbol)
-        for step, value in enumerate(spreads[:, row]):
-            # Whichever is larger has its number above it, the other below.
-            up = value > spreads[step, 1 - row] or (row == 0 and value == spreads[step, 1])
-            place = {"xytext": (0, 5 if up else -5), "textcoords": "offset points", "ha": "center"}
-            above.annotate(f"{value:.2f}", (step, value), va="bottom" if up else "top", size=6, color=colour, **place)
-    above.set_xticks(range(4), [name.replace(" ", "\n") for name in NAMES], size="x-small")
-    above.set_ylabel("spread")
-    above.set_ylim(min(-0.1 * spreads.max(), 0), 1.15 * spreads.max())
-    above.set_xlim(-0.4, 3.4)
-    above.legend(fontsize="x-small")
+    draw_spreads(above, spreads)
     letter(above, "e")
     settings = list(colours)
     for course in found:
@@ -102,15 +107,33 @@ def draw(found, others, names, colours):
     return figure, spreads
 
 
-def table_of(found, spreads):
-    """What is drawn: every run in its own units, and the spreads."""
+def table_of(found, others, spreads):
+    """What is drawn, by panels: every run as recorded and in its own units, deviations, runs left out, the spreads.
+
+    Time is in epochs where runs are drawn as recorded or left out, else in a run's own units; y is over ||dy*||^2.
+    """
     parts = []
     for number, course in enumerate(found):
-        h, y = course.rescaled(TIMES)
-        columns = {"setting": course.setting, "run": number, "time": TIMES, "h": h, "y": y}
-        parts.append(pd.DataFrame(columns).assign(distance=course.distance, speed=course.speed, origin=course.origin))
-    steps = pd.DataFrame({"setting": "spread", "step": NAMES, "h": spreads[:, 0], "y": spreads[:, 1]})
-    return [*parts, steps]
+        kept = trajectories.thinned(len(course.t), 300)
+        own, (h, y), (off_h, off_y) = (
+            {"setting": course.setting, "run": number},
+            course.rescaled(TIMES),
+            collapse.deviation(course),
+        )
+        units = {"distance": course.distance, "speed": course.speed, "origin": course.origin}
+        recorded = {"time": course.t[kept], "h": course.h[kept], "y": course.y[kept]}
+        parts.append(pd.DataFrame({"panel": "recorded", **own, **recorded}))
+        parts.append(pd.DataFrame({"panel": "rescaled", **own, "time": TIMES, "h": h, "y": y, **units}))
+        parts.append(pd.DataFrame([{"panel": "deviation", **own, "h": off_h, "y": off_y}]))
+    for number, run in enumerate(others, len(found)):
+        kept = trajectories.thinned(len(run.t), 300)
+        h, y = run.record[0, kept], run.record[1, kept] / run.start.dy2
+        columns = {"panel": "left out", "setting": run.setting, "run": number, "time": run.t[kept], "h": h, "y": y}
+        parts.append(pd.DataFrame(columns))
+    curve = collapse.common_curve(TIMES)
+    parts.append(pd.DataFrame({"panel": "common curve", "time": TIMES, "h": curve[0], "y": curve[1]}))
+    parts.append(pd.DataFrame({"panel": "spread", "step": NAMES, "h": spreads[:, 0], "y": spreads[:, 1]}))
+    return parts
 
 
 if "snakemake" in globals():
@@ -125,7 +148,7 @@ if "snakemake" in globals():
         present = [name for name in files["settings"] if any(course.setting == name for course in found)]
         palette = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(present)))
         figure, spreads = draw(found, others, section["names"], dict(zip(present, palette, strict=True)))
-        save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, table_of(found, spreads))
+        save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, table_of(found, others, spreads))
         write_caption(
             snakemake.output.caption,
             snakemake.input.caption,

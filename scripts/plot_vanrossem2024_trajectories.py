@@ -133,7 +133,7 @@ def draw(figure, files):
         Line2D([], [], color="0.5", lw=0.6, alpha=0.55, label="further seeds"),
         Line2D([], [], color="0.6", lw=0.6, ls=":", label=r"$\|dy^*\|^2/8$"),
     ]
-    canvas.legend(handles=entries, loc="outside upper center", ncols=len(entries), fontsize=8)
+    canvas.legend(handles=entries, loc="outside upper center", ncols=len(entries), fontsize=8, borderaxespad=1.2)
     described = [run for run in every if not run.reason]
     r2 = [float(run.row["mean_r2"]) for run in described]
     numbers = {

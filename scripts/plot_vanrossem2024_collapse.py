@@ -1,6 +1,7 @@
 """All networks' trajectories before and after each is rescaled by its own fitted rates, and the spread that is left."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,17 +21,26 @@ NAMES = ("recorded", "own distance", "own origin", "own speed")
 
 
 def courses(runs):
-    """The runs that the theory describes and that pass half way, in the units that it gives them."""
-    found = []
+    """The runs that the theory describes, in the units that it gives them, and those that are left out.
+
+    A run whose outputs start beyond half of the wanted distance, or that has one target, has no time of half way.
+    """
+    found, others = [], []
     for run in runs:
-        if run.reason:
-            continue
-        h, y = run.record[0], run.record[1] / run.start.dy2
         half = collapse.half_way(run.t, run.record[1], run.start.dy2)
-        if np.isfinite(half):
-            speed = collapse.speed(run.start, run.rates)
-            found.append(Course(run.setting, run.t, h, y, float(run.row["h_predicted"]), speed, half))
-    return found
+        if run.reason:
+            others.append(run)
+        elif np.isnan(half):
+            others.append(replace(run, row={**run.row, "refused": "never at half way"}))
+        else:
+            speed, distance = collapse.speed(run.start, run.rates), float(run.row["h_predicted"])
+            found.append(Course(run.setting, run.t, run.record[0], outputs(run), distance, speed, half))
+    return found, others
+
+
+def outputs(run):
+    """||dy||^2 / ||dy*||^2; NaN for one target."""
+    return run.record[1] / (run.start.dy2 or np.nan)
 
 
 def draw_spreads(above, spreads):
@@ -44,10 +54,26 @@ def draw_spreads(above, spreads):
             place = {"xytext": (0, 5 if up else -5), "textcoords": "offset points", "ha": "center"}
             above.annotate(f"{value:.2f}", (step, value), va="bottom" if up else "top", size=6, color=colour, **place)
     above.set_xticks(range(4), [name.replace(" ", "\n") for name in NAMES], size="x-small")
-    above.set_ylabel("spread")
+    above.set_ylabel("spread / final value")
     above.set_ylim(min(-0.1 * spreads.max(), 0), 1.15 * spreads.max())
     above.set_xlim(-0.4, 3.4)
     above.legend(fontsize="x-small")
+
+
+def name_worst(axes, found, row, names, colours):
+    """The name of the run that is farthest from the common curve, where it is farthest within the frame."""
+    worst = max(found, key=lambda course: collapse.deviation(course)[row])
+    values, (low, high) = worst.rescaled(TIMES)[row], axes.get_ylim()
+    off = np.abs(values - collapse.common_curve(TIMES)[row])
+    place = int(np.nanargmax(np.where((values > low) & (values < 0.9 * high), off, np.nan)))
+    axes.annotate(
+        names.get(worst.setting, worst.setting),
+        (TIMES[place], values[place]),
+        (3, 4),
+        textcoords="offset points",
+        size="x-small",
+        color=colours[worst.setting],
+    )
 
 
 def draw(found, others, names, colours):
@@ -71,12 +97,13 @@ def draw(found, others, names, colours):
         raw.set_ylim(*raw.get_ylim())  # an excluded run may be far outside of what counts
         for run in others:
             kept = trajectories.thinned(len(run.t), 300)
-            values = run.record[0] if row == 0 else run.record[1] / run.start.dy2
+            values = run.record[0] if row == 0 else outputs(run)
             raw.plot(run.t[kept], values[kept], color="0.6", lw=0.8, ls=":", zorder=1)
         raw.set_xlim(0, last)
         raw.set_ylabel(symbol if row == 0 else rf"{symbol} / $\|dy^*\|^2$")
         scaled.set_ylabel(rf"{symbol} / end" if row == 0 else rf"{symbol} / $\|dy^*\|^2$")
         scaled.set_ylim(-0.05, 1.5)
+        name_worst(scaled, found, row, names, colours)
         letter(raw, "ac"[row])
         letter(scaled, "bd"[row])
     panels[0, 0].set_title("as recorded", size="medium")
@@ -96,8 +123,12 @@ def draw(found, others, names, colours):
             )
     below.set_yticks(range(len(settings)), [names.get(name, name) for name in settings], size="x-small")
     below.invert_yaxis()
-    below.set_xlim(0, None)
+    below.set_xscale("log")
+    below.xaxis.set_major_formatter("{x:g}")
     below.set_xlabel("deviation from the common curve", size="small")
+    shapes = [Line2D([], [], color="0.3", ls="", marker="o", ms=3.5, label=SYMBOLS[0])]
+    shapes.append(Line2D([], [], color="0.3", ls="", marker="s", ms=3.5, mfc="none", label=SYMBOLS[1]))
+    below.legend(handles=shapes, fontsize="x-small", loc="upper right")
     letter(below, "f")
     handles = [Line2D([], [], color=colour, label=names.get(name, name)) for name, colour in colours.items()]
     handles.append(Line2D([], [], color="black", ls="--", label="common curve"))
@@ -127,7 +158,7 @@ def table_of(found, others, spreads):
         parts.append(pd.DataFrame([{"panel": "deviation", **own, "h": off_h, "y": off_y}]))
     for number, run in enumerate(others, len(found)):
         kept = trajectories.thinned(len(run.t), 300)
-        h, y = run.record[0, kept], run.record[1, kept] / run.start.dy2
+        h, y = run.record[0, kept], outputs(run)[kept]
         columns = {"panel": "left out", "setting": run.setting, "run": number, "time": run.t[kept], "h": h, "y": y}
         parts.append(pd.DataFrame(columns))
     curve = collapse.common_curve(TIMES)
@@ -141,8 +172,7 @@ if "snakemake" in globals():
         section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
         by_setting = trajectories.read(files["fits"], files["histories"])
         every = [run for name in files["settings"] for run in by_setting[name]]
-        found = courses(every)
-        others = [run for run in every if run.reason]
+        found, others = courses(every)
         if not found:
             raise StoreError(f"{files['fits']}: no run that the theory describes, so nothing collapses")
         present = [name for name in files["settings"] if any(course.setting == name for course in found)]
@@ -159,5 +189,5 @@ if "snakemake" in globals():
             y_before=f"{spreads[0, 1]:.2f}",
             y_after=f"{spreads[-1, 1]:.2f}",
             y_shifted=f"{spreads[2, 1]:.2f}",
-            others=trajectories.counted(every),
+            others=trajectories.counted(others),
         )

@@ -31,10 +31,10 @@ def dark(colour):
 
 
 def rows_of(run):
-    """One row an epoch and quantity of one run, thinned: network and theory. The theory ends where the run failed."""
+    """One row an epoch and quantity of one run, thinned: network and theory, NaN for a run that did not learn."""
     kept = trajectories.thinned(len(run.loss), POINTS)
     network = np.vstack([run.record, run.loss])[:, kept]
-    # A run that did not learn has no trajectory to compare with; what was fitted to it means nothing.
+    # What was fitted to a run that did not learn means nothing.
     theory = run.theory(run.t[kept]) if run.learned else np.full_like(network, np.nan)
     parts = [
         pd.DataFrame({"epoch": run.t[kept], "quantity": name, "network": network[row], "theory": theory[row]})
@@ -83,7 +83,7 @@ def draw_cell(above, below, runs, table, most):
             axes.plot(own["epoch"], by * own["theory"], color=dark(of[name]), lw=1.0, ls=(0, (3, 1.5)))
     above.set_ylim(low, high)
     above.axhline(0, color="0.8", lw=0.5, zorder=0)
-    above.text(0.03, 0.96, f"{factor(scale)}{LABELS['h']}", color=of["h"], transform=above.transAxes, va="top", size=7)
+    above.text(0.03, 0.96, f"{factor(scale)}{LABELS['h']}", color=of["h"], transform=above.transAxes, va="top", size=8)
     # The loss while the mean of the targets is learned and their difference is not.
     below.axhline(chosen.start.dy2 / 8, color="0.6", lw=0.6, ls=":", zorder=0)
 
@@ -98,7 +98,7 @@ def draw(figure, files):
     columns = min(COLUMNS, len(settings))
     lines = -(-len(settings) // columns)
     canvas = plt.figure(figsize=(1.95 * columns + 0.5, 2.35 * lines + 0.6), layout="constrained")
-    canvas.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0.02, wspace=0.02)
+    canvas.get_layout_engine().set(h_pad=0.02, w_pad=0.03, hspace=0.02, wspace=0.02)
     # A short empty row parts the cells of two lines.
     grid = canvas.add_gridspec(3 * lines - 1, columns, height_ratios=([2.0, 1.0, 0.08] * lines)[:-1])
     parts, first_limits, drawn = [], None, []
@@ -109,10 +109,10 @@ def draw(figure, files):
         table = [(run, rows_of(run)) for run in runs]
         parts += [rows for _, rows in table]
         draw_cell(above, below, runs, table, most)
-        above.set_title(figure["names"].get(setting, setting), size=8, loc="left", weight="bold", pad=3)
-        above.set_title(trajectories.verdict(runs), size=7, loc="right", pad=3)
-        above.tick_params(labelbottom=False, labelsize=7)
-        below.tick_params(labelbottom=number + columns >= len(settings), labelsize=7)
+        above.set_title(figure["names"].get(setting, setting), size=9, loc="left", weight="bold", pad=3)
+        above.set_title(trajectories.verdict(runs), size=7.5, loc="right", pad=3)
+        above.tick_params(labelbottom=False, labelsize=8)
+        below.tick_params(labelbottom=number + columns >= len(settings), labelsize=8)
         below.set_ylim(0, 0.55)
         below.set_xlim(0, max(run.t[-1] for run in runs))
         below.xaxis.set_major_locator(MaxNLocator(3))
@@ -121,11 +121,11 @@ def draw(figure, files):
         above.tick_params(labelleft=column == 0 or not np.allclose(above.get_ylim(), first_limits))
         below.tick_params(labelleft=column == 0)
         if column == 0:
-            above.set_ylabel("squared distance", size=7)
-            below.set_ylabel("loss", size=7)
+            above.set_ylabel("squared distance", size=8)
+            below.set_ylabel("loss", size=8)
         drawn.append((above, below))
     canvas.align_ylabels([axes for pair in drawn[::columns] for axes in pair])
-    canvas.supxlabel("epoch", size=8)
+    canvas.supxlabel("epoch", size=9)
     of = colours()
     entries = [Line2D([], [], color=of[name], lw=2.0, label=LABELS[name]) for name in QUANTITIES]
     entries += [
@@ -133,7 +133,7 @@ def draw(figure, files):
         Line2D([], [], color="0.5", lw=0.6, alpha=0.55, label="further seeds"),
         Line2D([], [], color="0.6", lw=0.6, ls=":", label=r"$\|dy^*\|^2/8$"),
     ]
-    canvas.legend(handles=entries, loc="outside upper center", ncols=len(entries), fontsize=8, borderaxespad=1.2)
+    canvas.legend(handles=entries, loc="outside upper center", ncols=len(entries), fontsize=9, borderaxespad=0)
     described = [run for run in every if not run.reason]
     r2 = [float(run.row["mean_r2"]) for run in described]
     numbers = {

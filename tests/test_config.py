@@ -919,3 +919,219 @@ def test_settings_of_a_language_study_lay_over_its_model() -> None:
         "b": (8, 2),
         "a-width-16": (16, 2),
     }
+
+
+# --- studies of dynamics --------------------------------------------------------------------------------------------
+
+POINTS = """
+datasets:
+  d: {kind: digits}
+  w: {kind: words}
+  t: {kind: sentences}
+studies:
+  s: {kind: dynamics}
+  angular: {data: {dataset: d}, represent: {layers: [output]}}
+"""
+
+
+def dynamics(study_text: str, figure: str = "") -> tuple[Config, dict[str, Expansion]]:
+    """A configuration with this study of dynamics and, where one is given, this figure."""
+    raw = overlaid(POINTS, base={})
+    raw["studies"]["s"] |= yaml.safe_load(study_text)
+    return load(raw | ({"figures": {"f": yaml.safe_load(figure)}} if figure else {}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{train: {optimiser: {learning_rate: 0.3}}}",
+        "{settings: {default: {train: {optimiser: {learning_rate: 0.3}}}}}",
+        "{train: {optimiser: {learning_rate: 9}}, settings: {default: {train: {optimiser: {learning_rate: 0.3}}}}}",
+    ],
+)
+def test_an_optimiser_of_dynamics_is_gradient_descent_where_no_kind_is_given(text: str) -> None:
+    own = dynamics(text)[1]["s"].settings["default"].train.optimiser
+    assert (own.kind, own.learning_rate, own.momentum, own.weight_decay) == ("sgd", 0.3, 0.0, 0.0)
+
+
+def test_a_setting_keeps_the_kind_of_its_studys_optimiser() -> None:
+    text = "{train: {optimiser: {kind: adam}}, settings: {a: {train: {optimiser: {learning_rate: 0.3}}}}}"
+    assert dynamics(text)[1]["s"].settings["a"].train.optimiser.kind == "adam"
+
+
+def test_a_study_of_dynamics_without_more_is_the_default_network() -> None:
+    own = dynamics("{}")[1]["s"].settings["default"]
+    assert (own.data.kind, own.model.family, own.model.depth, own.record.layers) == ("two_points", "plain", 20, [11])
+
+
+LABELS = "data: {kind: labels, dataset: d}"
+
+
+@pytest.mark.parametrize(
+    ("study_text", "problem"),
+    [
+        ("{model: {depth: 10}}", "record.layers: no layer 11; layers: 1 to 10"),
+        (
+            "{model: {family: convolutional, depth: 9}, record: {layers: [11, 12]}}",
+            "record.layers: no layer 12; layers: 1 to 11",
+        ),
+        ("{record: {layers: [3, 3]}}", "record.layers: a layer stands there twice"),
+        (
+            "{model: {family: convolutional, depth: 9, width: 100}}",
+            "model.width: 10 convolutions take 10 units each, so it has to be 101 or more",
+        ),
+        (
+            "{model: {family: residual}, train: {batch_size: 2}}",
+            "train.batch_size: batches go with the family plain, not residual",
+        ),
+        (
+            "{train: {batch_size: 2, stop_loss: 0.1}}",
+            "train.stop_loss: only full-batch runs end early; leave it or train.batch_size out",
+        ),
+        (
+            "{record: {snapshots: [0, 5]}}",
+            "record.snapshots: only runs in batches keep them; set train.batch_size",
+        ),
+        (
+            "{train: {batch_size: 2, epochs: 5}, record: {snapshots: [0, 6]}}",
+            "record.snapshots: epoch 6 is after the last, 5",
+        ),
+        (f"{{{LABELS}}}", "train.batch_size: points of a data set are learned in batches; set it"),
+        ("{data: {kind: labels, dataset: e}}", "data.dataset: no data set 'e'; data sets: d, w, t"),
+        (
+            "{data: {kind: labels, dataset: w}, train: {batch_size: 2}}",
+            "data.dataset: 'w' has no labels of numbers; use digits, mnist, ...",
+        ),
+        (
+            "{data: {kind: labels, dataset: t}, train: {batch_size: 2}}",
+            "data.dataset: 't' has no labels of numbers; use digits, mnist, ...",
+        ),
+        ("{fit: {systems: [theory, theory]}}", "fit.systems: a system stands there twice"),
+    ],
+)
+def test_a_study_of_dynamics_that_cannot_be_is_refused(study_text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        dynamics(study_text)
+    assert str(error.value) == f"studies.s: {problem}"
+
+
+@pytest.mark.parametrize(
+    "study_text",
+    [
+        "{model: {depth: 11}}",
+        "{model: {family: convolutional, depth: 9, width: 101}, record: {layers: [11]}}",
+        "{train: {batch_size: 2, epochs: 5}, record: {snapshots: [0, 5]}}",
+        "{train: {stop_loss: 0.1}}",
+        f"{{{LABELS}, train: {{batch_size: 64}}}}",
+        "{record: {layers: all}}",
+        "{fit: {systems: []}}",
+    ],
+)
+def test_a_study_of_dynamics_at_the_last_possible_value_is_accepted(study_text: str) -> None:
+    dynamics(study_text)
+
+
+@pytest.mark.parametrize(
+    ("study_text", "parts"),
+    [
+        ("{train: {epoch: 3}}", ["studies.s.train", "'epoch'", "did you mean 'epochs'"]),
+        ("{train: {stop_loss: 0}}", ["studies.s.train.stop_loss", "greater than 0"]),
+        ("{data: {input_distances: [0]}}", ["studies.s.data.input_distances.0", "greater than 0"]),
+        ("{data: {kind: xor, grid: 3}}", ["studies.s.data", "'grid'"]),
+        ("{model: {dropout: 1}}", ["studies.s.model.dropout", "less than 1"]),
+        ("{record: {layers: []}}", ["studies.s.record.layers"]),
+        ("{record: {layers: [0]}}", ["studies.s.record.layers"]),
+        ("{settings: {a: {}, b: {}}, across: [[a, b]]}", ["studies.s.across"]),
+        (
+            "{settings: {a: {}, b: {model: {depth: 5}}}}",
+            ["studies.s (setting b): record.layers: no layer 11; layers: 1 to 5"],
+        ),
+    ],
+)
+def test_a_wrong_key_of_a_study_of_dynamics_is_named(study_text: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        dynamics(study_text)
+    for part in parts:
+        assert part in str(error.value)
+
+
+XOR = "{settings: {default: {}, x: {data: {kind: xor}}, bare: {fit: {systems: []}}}}"
+
+
+@pytest.mark.parametrize(
+    ("figure", "problem"),
+    [
+        ("{plot: vanrossem2024_trajectories, study: angular}", "study: angular is not of kind dynamics"),
+        ("{plot: vanrossem2024_collapse, study: e}", "study: no study 'e'; studies: s, angular"),
+        (
+            "{plot: vanrossem2024_alternatives, study: angular, settings: [default]}",
+            "study: angular is not of kind dynamics",
+        ),
+        (
+            "{plot: vanrossem2024_depth_width, depth: s, setting: default, widths: angular}",
+            "widths: angular is not of kind dynamics",
+        ),
+        (
+            "{plot: vanrossem2024_rich_lazy, study: angular, sweep: a, over_outputs: a, over_inputs: a}",
+            "study: angular is not of kind dynamics",
+        ),
+        (
+            "{plot: vanrossem2024_xor, study: s, settings: [x], rates: {study: angular, setting: default}}",
+            "rates.study: angular is not of kind dynamics",
+        ),
+        (
+            "{plot: heatmap, study: s, measure: mean_cca}",
+            "study: s is of kind dynamics, which this figure does not draw",
+        ),
+        (
+            "{plot: roeder2021_fig2, study: s, panels: [default]}",
+            "study: s is of kind dynamics, which this figure does not draw",
+        ),
+        (
+            "{plot: roeder2021_theorem, studies: {s: x}}",
+            "studies: s is of kind dynamics, which this figure does not draw",
+        ),
+        (
+            "{plot: vanrossem2024_trajectories, study: s, settings: [y]}",
+            "settings: no setting 'y' in s: default, x, bare",
+        ),
+        (
+            "{plot: vanrossem2024_trajectories, study: s, settings: [bare]}",
+            "settings: bare is not fitted by the theory; add it to fit.systems",
+        ),
+        (
+            "{plot: vanrossem2024_alternatives, study: s, settings: [default]}",
+            "settings: default is not fitted by dy_doubled, dh_doubled, sign_flipped, term_dropped; "
+            "add them to fit.systems",
+        ),
+        (
+            "{plot: vanrossem2024_final_distance, study: s, settings: [x]}",
+            "reference: setting x has no two points of distances 1 and 0.707107",
+        ),
+        (
+            "{plot: vanrossem2024_final_distance, study: s, settings: [default], reference: [2.0, 1.0]}",
+            "reference: setting default has no two points of distances 2 and 1",
+        ),
+        (
+            "{plot: vanrossem2024_xor, study: s, settings: [x], rates: {study: s, setting: bare}}",
+            "rates.setting: bare is not fitted by the theory",
+        ),
+        (
+            "{plot: vanrossem2024_xor, study: s, settings: [x], rates: {study: s, setting: y}}",
+            "rates.setting: no setting 'y': default, x, bare",
+        ),
+        (
+            "{plot: vanrossem2024_rich_lazy, study: s, sweep: gain, over_outputs: default, over_inputs: x}",
+            "sweep: no sweep 'gain' in s: ",
+        ),
+    ],
+)
+def test_a_figure_of_dynamics_that_cannot_be_is_refused(figure: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        dynamics(XOR, figure)
+    assert str(error.value) == f"figures.f.{problem}"
+
+
+def test_the_figure_of_exclusive_or_takes_nothing_else() -> None:
+    with pytest.raises(ConfigError, match=r"figures\.f\.settings: default learns two_points"):
+        dynamics(XOR, "{plot: vanrossem2024_xor, study: s, settings: [default], rates: {study: s, setting: default}}")

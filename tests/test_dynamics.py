@@ -98,10 +98,18 @@ def test_compiled_training_is_that_of_a_plain_loop(activation, family, depth, po
 
 
 @pytest.mark.parametrize(
-    ("depth", "points", "outputs", "loss"), [(1, 2, 1, "half_mse"), (2, 4, 1, "mse"), (4, 5, 3, "mse")]
+    ("family", "width", "depth", "points", "outputs", "loss"),
+    [
+        ("plain", 13, 1, 2, 1, "half_mse"),
+        ("plain", 13, 2, 4, 1, "mse"),
+        ("plain", 13, 4, 5, 3, "mse"),
+        ("plain", 1, 5, 3, 2, "half_mse"),
+        ("residual", 2, 2, 4, 1, "mse"),
+        ("residual", 7, 3, 2, 3, "half_mse"),
+    ],
 )
-def test_compiled_training_at_other_shapes(depth, points, outputs, loss):
-    model, section = model_of(depth=depth), section_of(loss=loss)
+def test_compiled_training_at_other_shapes(family, width, depth, points, outputs, loss):
+    model, section = model_of(family=family, width=width, depth=depth), section_of(loss=loss)
     problem = some_problem(points, outputs=outputs)
     (record,), (network,) = full_batch.train(model, section, [problem], [1], [1])
     assert_same(record, network, *by_hand(model, section, problem, 1, [1]))
@@ -149,6 +157,16 @@ def test_a_run_ends_where_its_loss_is_low_enough():
     assert_same(record, network, *by_hand(model, section, problem, 0, [1]))
 
 
+@pytest.mark.parametrize("own", [{}, {"momentum": 0.5}])
+def test_a_diverged_run_ends_at_its_first_loss_that_is_not_finite(own):
+    model, section, problem = model_of(), section_of(epochs=700, rate=1e3, **own), some_problem(2)
+    (record,), _ = full_batch.train(model, section, [problem], [0], [1])
+    assert record.diverged
+    assert 1 < len(record.loss) < 50
+    assert np.isfinite(record.loss[:-1]).all()
+    assert not np.isfinite(record.loss[-1])
+
+
 # --- automatic differentiation of all runs together -------------------------------------------------------------------
 
 
@@ -179,6 +197,26 @@ def test_a_run_that_ends_early_keeps_its_weights_beside_others():
     records, networks = full_batch.train(model, section, given, [0, 1], [1])
     assert len(records[0].loss) < len(records[1].loss)
     assert_same(records[0], networks[0], *by_hand(model, section, given[0], 0, [1]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_run_whose_loss_is_low_enough_at_its_last_epoch_takes_no_step_after_it(kind):
+    rate = {"sgd": 0.1, "adam": 1e-2}[kind]
+    model, section, problem = model_of(), section_of(epochs=400, rate=rate, kind=kind, stop_loss=0.05), some_problem(2)
+    (free,), _ = full_batch.train(model, section, [problem], [0], [1])
+    section["epochs"] = len(free.loss)
+    assert 2 < section["epochs"] < 400
+    (record,), (network,) = full_batch.train(model, section, [problem], [0], [1])
+    assert_same(record, network, *by_hand(model, section, problem, 0, [1]), atol=1e-4)
+
+
+def test_a_diverged_run_leaves_the_others_as_they_are():
+    model, section = model_of(), section_of(epochs=30, momentum=0.5)
+    good = some_problem(2)
+    bad = Problem(good.x * 1e4, good.y, good.pairs)
+    records, networks = full_batch.train(model, section, [bad, good], [0, 1], [1])
+    assert [record.diverged for record in records] == [True, False]
+    assert_same(records[1], networks[1], *by_hand(model, section, good, 1, [1]), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
@@ -264,6 +302,10 @@ def test_context_task():
     np.testing.assert_allclose(problem.x[:, :25].sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(problem.x[: grid**2, 25:], np.tile([1, 0], (grid**2, 1)))
     np.testing.assert_allclose(problem.y[:, 0], np.concatenate([features[:, 0], features[:, 1]]), rtol=1e-6)
+    pixels = np.array(list(itertools.product(np.linspace(-1, 1, 5), repeat=2)))
+    image = np.array([np.exp(-((pixel - features[7]) ** 2).sum() / 2) for pixel in pixels])
+    np.testing.assert_allclose(problem.x[[7, 32], :25], np.tile(image / image.sum(), (2, 1)), rtol=1e-5)
+    np.testing.assert_array_equal(problem.x[grid**2 :, 25:], np.tile([0, 1], (grid**2, 1)))
     # The brightest pixel is where the blob is: 5 x 5 centres on 5 x 5 pixels.
     np.testing.assert_array_equal(problem.x[: grid**2, :25].argmax(axis=1), np.arange(25))
 
@@ -278,42 +320,96 @@ def labelled(n=60, classes=4, seed=0):
 def test_pairs_of_labelled_points_take_every_two_classes_in_turn():
     found = labelled()
     problem = problems.labels(found, 12, 30, 0)
-    np.testing.assert_array_equal(np.sort(found.y_train[:30]), problem.y_probe.argmax(axis=1))
+    order = sorted(range(30), key=lambda point: found.y_train[point])
+    np.testing.assert_array_equal(problem.x_probe, found.x_train[order])
+    np.testing.assert_array_equal(problem.y_probe.argmax(axis=1), found.y_train[order])
     kinds = [tuple(sorted(problem.y_probe[pair].argmax(axis=1))) for pair in problem.pairs]
     assert sorted(kinds[:6]) == sorted(kinds[6:]) == list(itertools.combinations(range(4), 2))
     np.testing.assert_allclose(problem.output_distances(), 2)
+    np.testing.assert_array_equal(problem.y.argmax(axis=1), found.y_train)
+    np.testing.assert_array_equal(problem.y_test.argmax(axis=1), found.y_test)
+    again, other = problems.labels(found, 12, 30, 0), problems.labels(found, 12, 30, 1)
+    np.testing.assert_array_equal(problem.pairs, again.pairs)
+    assert not np.array_equal(problem.pairs, other.pairs)
+
+
+def test_what_cannot_be_followed_by_its_labels_is_refused():
     with pytest.raises(DataError, match="probes: 61 of 60"):
-        problems.labels(found, 1, 61, 0)
+        problems.labels(labelled(), 1, 61, 0)
+    with pytest.raises(DataError, match="the first 30 training points are of one class; raise probes"):
+        problems.labels(labelled(classes=1), 1, 30, 0)
+    x = np.zeros((60, 6), np.float32)
+    with pytest.raises(DataError, match="takes labels"):
+        problems.labels(Dataset(x, x, x, x, 0, "number"), 1, 30, 0)
 
 
 # --- regression in batches --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", list(regression.SLOPES))
-@pytest.mark.parametrize("own", [{"rate": 0.1}, {"kind": "adam", "rate": 1e-2}])
+@pytest.mark.parametrize(
+    "own", [{"rate": 0.1}, {"rate": 0.02, "momentum": 0.9, "loss": "mse"}, {"kind": "adam", "rate": 1e-2}]
+)
 def test_regression_is_that_of_a_plain_loop(activation, own):
     problem, model = problems.labels(labelled(), 3, 30, 0), model_of(activation=activation)
     section = section_of(epochs=3, batch_size=16, **own)
     record, kept = regression.train(model, section, problem, 2, [1, 3], [0, 3])
     network = families.build(model, 6, 4, 2)
     optimiser = optimiser_of(section, network)
+    half = 0.5 if section["loss"] == "half_mse" else 1.0
     x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
-    for epoch in range(3):
-        order = np.random.default_rng([2, 1, epoch]).permutation(len(x))
+    a, b = problem.pairs.T
+    wanted = problem.y_probe[a] - problem.y_probe[b]
+    for epoch in range(4):
+        with torch.no_grad():
+            hidden, output = (network(torch.from_numpy(problem.x_probe))[part] for part in (0, 1))
+            tested = network(torch.from_numpy(problem.x_test))[1]
+        followed = [hidden[layer - 1].numpy() for layer in (1, 3)]
+        h2 = np.stack([((h[a] - h[b]) ** 2).sum(axis=1) for h in followed], axis=1)
+        dy = (output[a] - output[b]).numpy()
+        np.testing.assert_allclose(record.h2[epoch], h2, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(record.y2[epoch], (dy**2).sum(axis=1), rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(record.w[epoch], (dy * (dy - wanted)).sum(axis=1), rtol=1e-3, atol=1e-5)
+        if epoch in (0, 3):
+            place = kept.epochs.tolist().index(epoch)
+            np.testing.assert_allclose(kept.h[place], followed, rtol=1e-3, atol=1e-5)
+            right = (tested.argmax(dim=1).numpy() == problem.y_test.argmax(axis=1)).mean()
+            assert kept.accuracy[place] == pytest.approx(right)
+            expected = half * ((tested.numpy() - problem.y_test) ** 2).mean()
+            assert kept.loss[place] == pytest.approx(expected, rel=1e-3)
+        if epoch == 3:
+            break
+        order, losses = np.random.default_rng([2, 1, epoch]).permutation(len(x)), []
         for start in range(0, len(x), 16):
             index = order[start : start + 16]
             optimiser.zero_grad()
-            (0.5 * nn.functional.mse_loss(network(x[index])[1], y[index])).backward()
+            loss = half * nn.functional.mse_loss(network(x[index])[1], y[index])
+            losses.append(loss.item() * len(index))
+            loss.backward()
             optimiser.step()
-    hidden, output = network(torch.from_numpy(problem.x_probe))
-    np.testing.assert_allclose(kept.h[-1, 1], hidden[2].detach().numpy(), rtol=1e-3, atol=1e-5)
-    dy = (output[problem.pairs[:, 0]] - output[problem.pairs[:, 1]]).detach().numpy()
-    np.testing.assert_allclose(record.y2[-1], (dy**2).sum(axis=1), rtol=1e-3, atol=1e-6)
-    _, tested = network(torch.from_numpy(problem.x_test))
-    right = (tested.argmax(dim=1).numpy() == problem.y_test.argmax(axis=1)).mean()
-    assert kept.accuracy[-1] == pytest.approx(right)
+        assert record.loss[epoch] == pytest.approx(sum(losses) / len(x), rel=1e-3)
     assert kept.epochs.tolist() == [0, 3]
-    assert record.h2.shape == (4, 3, 2)
+    assert record.loss[3] == record.loss[2]  # no epoch follows the last record
+
+
+def test_snapshots_without_a_test_set_are_of_all_points():
+    problem, model = some_problem(5), model_of()
+    _, kept = regression.train(model, section_of(epochs=1, batch_size=2), problem, 0, [1], [0])
+    _, output = families.build(model, 3, 2, 0)(torch.from_numpy(problem.x))
+    expected = 0.5 * nn.functional.mse_loss(output, torch.from_numpy(problem.y)).item()
+    assert kept.loss[0] == pytest.approx(expected, rel=1e-4)
+    assert np.isnan(kept.accuracy).all()
+
+
+@pytest.mark.parametrize(("rate", "diverged"), [(0.1, False), (1e4, True)])
+def test_a_regression_may_reach_no_snapshot(rate, diverged):
+    problem, asked = problems.labels(labelled(), 3, 30, 0), [3] if diverged else []
+    section = section_of(epochs=3, batch_size=16, rate=rate)
+    record, kept = regression.train(model_of(), section, problem, 4, [1, 2], asked)
+    assert record.diverged == diverged
+    assert kept.h.shape == (0, 2, 30, 13)
+    assert len(kept.epochs) == len(kept.loss) == len(kept.accuracy) == 0
+    assert len(record.loss) == len(record.h2) == (1 if diverged else 4)
 
 
 # --- runs, files, fits ------------------------------------------------------------------------------------------------
@@ -358,6 +454,42 @@ def test_history_files_hold_snapshots(tmp_path):
     (found,) = dynamics.read_history(tmp_path / "history.h5")
     np.testing.assert_array_equal(found.snapshots.h, kept.h)
     np.testing.assert_array_equal(found.snapshots.accuracy, kept.accuracy)
+
+
+def test_snapshots_of_several_problems_of_one_seed_are_kept_apart(tmp_path):
+    section = study_section(train=section_of(epochs=3, batch_size=2))
+    section["data"]["output_distances"] = [0.25, 0.5, 1.0]
+    runs = dynamics.train(section, [3, 4], "x")
+    dynamics.write_history(tmp_path / "history.h5", runs, "{}")
+    found = dynamics.read_history(tmp_path / "history.h5")
+    assert [run.seed for run in found] == [3, 3, 3, 4, 4, 4]
+    for run, other in zip(runs, found, strict=True):
+        np.testing.assert_array_equal(run.snapshots.h, other.snapshots.h)
+    assert len({run.snapshots.h.tobytes() for run in found}) == 6
+
+
+def test_history_files_hold_diverged_runs(tmp_path):
+    section = study_section(train=section_of(epochs=40, rate=1e3))
+    runs = dynamics.train(section, [0, 2], "x")
+    dynamics.write_history(tmp_path / "history.h5", runs, "{}")
+    for run, found in zip(runs, dynamics.read_history(tmp_path / "history.h5"), strict=True):
+        assert run.record.diverged
+        assert found.record.diverged
+        assert len(found.record.loss) == len(run.record.loss) < 40
+
+
+def test_points_that_start_together_have_a_row_without_rates():
+    """One unit of ReLU that neither point activates: the theory has no dh to move along."""
+    section = study_section(model=model_of(activation="relu", width=1), train=section_of(epochs=30))
+    dead = [run for run in dynamics.train(section, range(20), "x") if run.record.h2[0, 0, 1] == 0]
+    assert dead
+    rows = fits.table(dead, "dead", FIT)
+    rows = rows[rows["layer"] == 2]
+    assert len(rows) == len(dead)
+    assert (rows["refused"] == "points coincide").all()
+    assert rows[["eta_h", "eta_y"]].isna().all(axis=None)
+    with pytest.raises(StoreError, match="no run of 'dead'"):
+        fits.rates_of(rows.assign(state="learned"), "dead")
 
 
 def test_every_run_has_a_row_and_its_state():

@@ -1456,8 +1456,9 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
         dx, dy = figure.reference
         for name in drawn:
             data = settings[name].data
-            if dx not in data.input_distances or dy not in data.output_distances:
-                problems.append(f"reference: setting {name} has no point of distances {dx:g} and {dy:g}")
+            distances = (data.input_distances, data.output_distances) if isinstance(data, TwoPoints) else ([], [])
+            if dx not in distances[0] or dy not in distances[1]:
+                problems.append(f"reference: setting {name} has no two points of distances {dx:g} and {dy:g}")
     for name in drawn if isinstance(figure, DynamicsFigure) else []:
         setting: Any = settings[name]
         if isinstance(figure, XorFigure):

@@ -100,9 +100,9 @@ def write_history(path: str | Path, runs: Sequence[Run], section: str) -> None:
         store.put(file, "y2", stacked(run.record.y2 for run in runs), "squared distance of outputs")
         store.put(file, "w", stacked(run.record.w for run in runs), "squared distance of outputs")
         store.put(file, "loss", stacked(run.record.loss for run in runs), "loss")
-        for run in runs:
+        for number, run in enumerate(runs):  # several problems have one seed
             if run.snapshots is not None:
-                place = f"snapshots/{run.seed:03d}"
+                place = f"snapshots/{number:03d}"
                 store.put(file, f"{place}/epochs", run.snapshots.epochs, "epochs")
                 store.put(file, f"{place}/h", run.snapshots.h, "activation", rows_axis=2)
                 store.put(file, f"{place}/loss", run.snapshots.loss, "loss")
@@ -131,5 +131,5 @@ def read_history(path: str | Path) -> list[Run]:
         )
         seed, dx2, dy2 = int(found["seed"][place]), found["dx2"][place], found["dy2"][place]
         record = Record(h2, y2, w, loss)
-        runs.append(Run(seed, found["pairs"][place], dx2, dy2, found["layers"], record, kept.get(seed)))
+        runs.append(Run(seed, found["pairs"][place], dx2, dy2, found["layers"], record, kept.get(place)))
     return runs

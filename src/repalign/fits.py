@@ -61,6 +61,9 @@ def _fitted(
     if state == "diverged" or not system or len(run.record.loss) < 4:
         return none
     start, record = Pair(*run.start(pair, place)), run.trajectory(pair, place)
+    if start.h <= 0 or start.dx2 <= 0:
+        none["refused"] = "points coincide"
+        return none
     found = fitting.fit(record, start.dx2, start.dy2, section["objective"], system)
     rates = found.rates
     values = (rates.eta_h, rates.eta_y, found.error, found.normalised, *found.r2, found.mean_r2)

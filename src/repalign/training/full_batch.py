@@ -85,6 +85,11 @@ def loss_scale(section: Mapping[str, Any], values: int) -> float:
     return (1.0 if section["loss"] == "half_mse" else 2.0) / values
 
 
+def _over(loss: Any, stop: float) -> Any:
+    """Whether a run ends at this loss, which is below `stop` or not finite."""
+    return ~((loss >= stop) & (loss < np.inf))
+
+
 def _train_fused(
     network: families.Family,
     section: Mapping[str, Any],
@@ -112,7 +117,7 @@ def _train_fused(
             )  # fmt: skip
             done += took
             bar.update(took)
-            if took < part.stop - part.start or not record.loss[done - 1] >= stop:
+            if _over(record.loss[done - 1], stop):
                 break
     weights.copy_to(network)
     return Record(record.h2[:done], record.y2[:done], record.w[:done], record.loss[:done])
@@ -146,7 +151,7 @@ def _train_together(
     together = torch.vmap(forward, randomness="different")
     wanted = _differences(y, pairs)
     h2, y2, w, losses = [], [], [], []  # of every epoch
-    ended = torch.full((len(networks),), epochs, device=device)
+    running = torch.ones(len(networks), dtype=torch.bool, device=device)
     final = {name: value.detach().clone() for name, value in parameters.items()}
     for epoch in tqdm(range(epochs), desc=label, unit="epoch", disable=None, mininterval=1.0):
         skeleton.train(False)
@@ -159,13 +164,13 @@ def _train_together(
             y2.append((moved**2).sum(dim=2))
             w.append(y2[-1] - (moved * wanted).sum(dim=2))
             losses.append(each.detach())
-            over = ~(each.detach() >= stop) & (ended == epochs)
             if stop > 0 or epoch % CHUNK == 0:  # asking a GPU costs a wait
+                over = running & _over(each, stop)
                 if bool(over.any()):
-                    ended[over] = epoch + 1
+                    running &= ~over
                     for name, value in parameters.items():
                         final[name][over] = value.detach()[over]
-                if bool((ended < epochs).all()):
+                if not bool(running.any()):
                     break
         if dropped:
             skeleton.train(True)
@@ -175,11 +180,12 @@ def _train_together(
         each.sum().backward()  # type: ignore[no-untyped-call]
         stepper.step()
     kept = [torch.stack(part, dim=1).double().cpu().numpy() for part in (h2, y2, w, losses)]
-    last = ended.cpu().numpy()
+    over_at = _over(kept[3], stop)
+    recorded = np.where(over_at.any(axis=1), over_at.argmax(axis=1) + 1, kept[3].shape[1])
     for run, network in enumerate(networks):
         network.to_empty(device="cpu")
-        _fill(network, final if last[run] < epochs else parameters, run)
-    return [Record(*(part[run, : last[run]] for part in kept)) for run in range(len(networks))]
+        _fill(network, parameters if bool(running[run]) else final, run)
+    return [Record(*(part[run, : recorded[run]] for part in kept)) for run in range(len(networks))]
 
 
 @torch.no_grad()

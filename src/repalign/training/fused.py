@@ -249,7 +249,7 @@ def _epochs(
                     d = float(u[i] - v[i])
                     distance += d * d
                 h2[epoch, pair, column] = distance
-        if not losses[epoch] >= stop:
+        if not stop <= losses[epoch] < np.inf:
             return epoch + 1
         if share > 0:
             _forward(

@@ -94,8 +94,9 @@ def train(
     """Trains one plain network in shuffled batches; records pairs of probe points before every epoch and at the end.
 
     model, section: complete `model` and `train` sections; layers: hidden layers to record, counted from 1; snapshots:
-    epochs whose representations are kept. Initial weights and batches depend on the seed alone. The loss of the record
-    is the mean over the batches of the epoch that follows, and of the last one once more at the end.
+    epochs whose representations are kept (of a diverged run, those it reached). Initial weights and batches depend on
+    the seed alone. The loss of the record is the mean over the batches of the epoch that follows, and of the last one
+    once more at the end.
     """
     device = chosen_device(section["device"])
     built = families.build(model, problem.x.shape[1], problem.y.shape[1], seed)
@@ -129,11 +130,15 @@ def train(
                 total += step(x[index], y[index]) * len(index)
             losses.append(float(total) / len(x))
             if not np.isfinite(losses[-1]):
+                logger.warning("seed %d diverged at epoch %d: its loss is not finite", seed, epoch)
                 break
     record = Record(*(np.array(part, dtype=np.float64) for part in (h2, y2, w, losses)))
-    parts = list(kept.values())
-    at = np.array(list(kept), dtype=np.int64)
-    return record, Snapshots(at, np.stack([p[0] for p in parts]), *(np.array([p[i] for p in parts]) for i in (1, 2)))
+    taken = Snapshots(
+        np.array(list(kept), dtype=np.int64),
+        np.array([h for h, _, _ in kept.values()], np.float32).reshape(-1, len(layers), len(probes), model["width"]),
+        *(np.array([part[place] for part in kept.values()], np.float64) for place in (1, 2)),
+    )
+    return record, taken
 
 
 def _stepper(network: _Plain, section: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:

@@ -59,10 +59,19 @@ def correlation(rows):
     return float(np.corrcoef(rows["h_predicted"], rows["h_end"])[0, 1])
 
 
+def place_of(runs, row):
+    """The network of a row and the position of its pair there. One seed may have networks of several distances."""
+    for run in runs:
+        same = (run.pairs == [row["point_a"], row["point_b"]]).all(axis=1)
+        same &= np.isclose(run.dx2, row["dx"] ** 2) & np.isclose(run.dy2, row["dy"] ** 2)
+        if run.seed == row["seed"] and same.any():
+            return run, int(np.flatnonzero(same)[0])
+    raise StoreError(f"no network of seed {row['seed']} with a pair of the table of fits; {store.AGAIN}")
+
+
 def trajectory_rows(runs, row):
     """One row an epoch and quantity of one pair, network and theory; h divided by its end in the network."""
-    run = next(run for run in runs if run.seed == row["seed"])
-    pair = int(np.flatnonzero((run.pairs == [row["point_a"], row["point_b"]]).all(axis=1))[0])
+    run, pair = place_of(runs, row)
     layer = int(np.flatnonzero(run.layers == row["layer"])[0])
     start = Pair(*run.start(pair, layer))
     seen = run.trajectory(pair, layer)
@@ -163,7 +172,12 @@ def draw_ends(axes, table):
     axes.set_ylabel(r"final $\|dh\|^2$, networks", size="small")
     r = [correlation(rows[rows["reason"] == ""]), correlation(rows)]
     axes.text(
-        0.04, 0.97, f"r = {r[0]:.2f}\n({r[1]:.2f} with hollow)", transform=axes.transAxes, va="top", size="x-small"
+        0.04,
+        0.97,
+        f"r = {written(r[0], 3)}\n({written(r[1], 3)} with hollow)",
+        transform=axes.transAxes,
+        va="top",
+        size="x-small",
     )
     handles = [
         Line2D([], [], ls="", marker="o", ms=3.5, color=c, label=n) for n, c in zip(layers, palette, strict=True)
@@ -218,8 +232,13 @@ def draw(table, runs, count):
     return figure, [*drawn, table.assign(panel="pairs")]
 
 
+def written(number, digits=2):
+    """A number of the caption."""
+    return f"{number:.{digits}f}" if np.isfinite(number) else "undefined"
+
+
 def counted(table):
-    """How many pairs, network by network at one layer, the theory does not describe, by reason."""
+    """How many fits the theory does not describe, by reason."""
     rows = table[table["reason"] != ""]
     counts = rows["reason"].value_counts().sort_index()
     return "; ".join(f"{count} {reason}" for reason, count in counts.items()) or "none"
@@ -242,15 +261,15 @@ if "snakemake" in globals():
             snakemake.input.caption,
             study=section["study"],
             setting=section["setting"],
-            pairs=len(table[["point_a", "point_b"]].drop_duplicates()),
-            networks=table["seed"].nunique(),
+            pairs=len(table[["point_a", "point_b", "dx", "dy"]].drop_duplicates()),
+            networks=len(runs),
             middle=middle_layer(table),
             drawn=min(section["drawn"], len(ranked(table, section["drawn"]))),
-            medians=", ".join(f"{at_middle[f'r2_{name}'].median():.2f}" for name in QUANTITIES),
+            medians=", ".join(written(at_middle[f"r2_{name}"].median()) for name in QUANTITIES),
             clipped=", ".join(str(int((values < LOWEST).sum())) for values in scores.values()),
             lowest=f"{LOWEST:g}",
-            r=f"{correlation(rows[rows['reason'] == '']):.2f}",
-            r_all=f"{correlation(rows):.2f}",
+            r=written(correlation(rows[rows["reason"] == ""]), 3),
+            r_all=written(correlation(rows), 3),
             fits=len(table),
             refused=int((table["reason"] != "").sum()),
             reasons=counted(table),

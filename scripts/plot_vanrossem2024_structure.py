@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 from scipy.spatial.distance import cdist
 
 from repalign import dynamics, store
@@ -114,7 +115,7 @@ def draw_correlations(axes, table, limit):
     axes.set_xticks(range(len(MEASURES)), TICKS, size="xx-small")
     axes.tick_params(axis="y", labelsize="x-small")
     low = min(0.0, table[list(MEASURES)].min().min())
-    axes.set_ylim(low - 0.05, 1.45)
+    axes.set_ylim(low - 0.05, 1.35)
     axes.set_yticks([tick for tick in (-0.5, 0, 0.5, 1) if tick >= low - 0.05])
     axes.set_ylabel("correlation", size="small")
     axes.legend(fontsize="xx-small", loc="upper center", ncols=2, columnspacing=1, handlelength=1.2, borderaxespad=0)
@@ -132,6 +133,7 @@ def draw_curve(axes, curve, bandwidth):
     axes.set_ylabel("correlation", size="small")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.35 * (high - low))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.legend(fontsize="x-small", loc="upper right", borderaxespad=0)
 
 
@@ -154,6 +156,11 @@ def draw(seen, predicted, labels, table, curve, limit, bandwidth):
     for axes, name in zip(panels, "defg", strict=True):
         letter(axes, name)
     return figure
+
+
+def written(number):
+    """A number of the caption."""
+    return f"{number:.2f}" if np.isfinite(number) else "undefined"
 
 
 def rows_drawn(seen, predicted, labels, table, curve, limit):
@@ -212,7 +219,7 @@ if "snakemake" in globals():
             points=len(x),
             accuracy=f"{np.mean(accuracy):.1f} % ({min(accuracy):.1f} to {max(accuracy):.1f})",
             bandwidth=f"{bandwidth:g}",
-            squared=f"{squared['pearson_all']:.2f} and {squared['pearson_between']:.2f}",
-            ceiling=", ".join(f"{limit[measure]:.2f}" for measure in MEASURES),
-            **{name: ", ".join(f"{of_mean.loc[name, measure]:.2f}" for measure in MEASURES) for name in NAMES},
+            squared=" and ".join(written(squared[f"pearson_{over}"]) for over in ("all", "between")),
+            ceiling=", ".join(written(limit[measure]) for measure in MEASURES),
+            **{name: ", ".join(written(of_mean.loc[name, measure]) for measure in MEASURES) for name in NAMES},
         )

@@ -3,7 +3,7 @@
 By the effective theory two points that start close end at the squared distance A_ij = ||x_i - x_j|| ||y_i - y_j|| where
 the two rates are equal. For many points the authors smooth A by how near points are to each other, E A E, which is a
 heuristic: no equation of many points leads to it. Their kernel E = exp(-A) has no scale of its own. On raw pixels A is
-in the hundreds or more between classes and 0 within one, so that E says no more than whether two points share a class.
+in the dozens or thousands between classes and 0 within one, so that E tells classes apart and nothing else.
 """
 
 from collections.abc import Iterator, Sequence

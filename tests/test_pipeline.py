@@ -81,8 +81,8 @@ DYNAMICS = {
     "width": (["width-8/seeds-000-001"], {DEPTH_WIDTH}),
     "rich_lazy": (["over_outputs/seeds-000-001", "over_inputs/seeds-000-001"], {RICH_LAZY}),
     "xor": (["rich/seeds-000-001"], {XOR}),
-    "digit_trajectories": (["default/seeds-000-001"], set()),
-    "digit_structure": (["default/seeds-000-001"], set()),
+    "digit_trajectories": (["default/seeds-000-001"], {"plot_vanrossem2024_pairs"}),
+    "digit_structure": (["default/seeds-000-001"], {"plot_vanrossem2024_structure"}),
 }
 DYNAMICS["two_points"][1].update({COLLAPSE, ALTERNATIVES, XOR})
 DIGIT_DYNAMICS = ("digit_trajectories", "digit_structure")

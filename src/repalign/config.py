@@ -1128,6 +1128,30 @@ class RichLazyFigure(Section):
     over_inputs: Name
 
 
+class PairsFigure(Section):
+    """The two-point theory at pairs of points of any data set. drawn: pairs whose trajectories are shown."""
+
+    plot: Literal["vanrossem2024_pairs"]
+    study: Name
+    setting: Name = "default"
+    drawn: Annotated[Count, Field(le=4)] = 3
+
+
+class StructureFigure(Section):
+    """Distances of labelled points after training, against predictions from the data.
+
+    points: the first training points, from which is predicted (null: all); raw_scale: factor from the data set's inputs
+    to raw pixels; bandwidth: of our kernel, in units of the mean amplitude between classes.
+    """
+
+    plot: Literal["vanrossem2024_structure"]
+    study: Name
+    setting: Name = "default"
+    points: Count | None = None
+    raw_scale: Positive
+    bandwidth: Positive = 0.3
+
+
 class LayersFigure(Section):
     """Every layer with every layer of the other run, within one setting or across two."""
 
@@ -1163,7 +1187,9 @@ Figure = Annotated[
     | AlternativesFigure
     | DepthWidthFigure
     | RichLazyFigure
-    | XorFigure,
+    | XorFigure
+    | PairsFigure
+    | StructureFigure,
     Field(discriminator="plot"),
 ]
 
@@ -1415,7 +1441,9 @@ def _across_problems(expansion: Expansion) -> list[str]:
     return problems
 
 
-DYNAMICS_FIGURES = DynamicsFigure | AlternativesFigure | DepthWidthFigure | RichLazyFigure
+DYNAMICS_FIGURES = (
+    DynamicsFigure | AlternativesFigure | DepthWidthFigure | RichLazyFigure | PairsFigure | StructureFigure
+)
 
 
 def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
@@ -1471,6 +1499,8 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
             lacks = [system for system in ALTERNATIVES if system not in settings[name].fit.systems]
             if lacks:
                 problems.append(f"settings: {name} is not fitted by {', '.join(lacks)}; add them to fit.systems")
+    if isinstance(figure, PairsFigure | StructureFigure):
+        return _points_problems(settings[figure.setting], figure)
     if isinstance(figure, RichLazyFigure):
         starts = expansions[figure.study].sweeps.get(figure.sweep)
         if starts is None:
@@ -1479,6 +1509,20 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
             if getattr(figure, place) not in starts:
                 problems.append(f"{place}: the sweep {figure.sweep} does not start from {getattr(figure, place)}")
     return problems
+
+
+def _points_problems(setting: Any, figure: PairsFigure | StructureFigure) -> list[str]:
+    if isinstance(figure, PairsFigure):
+        fitted = "theory" in setting.fit.systems
+        return [] if fitted else [f"setting: {figure.setting} is not fitted by the theory; add it to fit.systems"]
+    if not isinstance(setting.data, LabelledPoints):
+        return [f"setting: {figure.setting} learns {setting.data.kind}, not labels"]
+    probes, most = setting.data.probes, setting.data.n_train
+    if figure.points is not None and figure.points < probes:
+        return [f"points: {figure.points} are fewer than the {probes} probe points of {figure.setting}"]
+    if figure.points is not None and most is not None and figure.points > most:
+        return [f"points: {figure.points} of the {most} training points of {figure.setting}"]
+    return []
 
 
 ALTERNATIVES = ("theory", "dy_doubled", "dh_doubled", "sign_flipped", "term_dropped")

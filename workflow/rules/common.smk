@@ -237,6 +237,12 @@ def dynamics_figure_files(figure):
     """The result files of a figure of studies of dynamics, by what they are for."""
     if figure.plot == "vanrossem2024_alternatives":
         return {"fits": fits(figure.study), "histories": histories(figure.study, figure.settings)}
+    if figure.plot in ("vanrossem2024_pairs", "vanrossem2024_structure"):
+        files = {"fits": fits(figure.study), "histories": histories(figure.study, [figure.setting])}
+        data = STUDIES[figure.study].settings[figure.setting].data
+        if figure.plot == "vanrossem2024_pairs":
+            return files
+        return files | {"data": dataset_file(data.dataset), "n_train": data.n_train, "probes": data.probes}
     if figure.plot == "vanrossem2024_depth_width":
         widths = {name: found.model.width for name, found in STUDIES[figure.widths].settings.items()}
         return {"depth": fits(figure.depth), "widths": fits(figure.widths), "width_of": widths}

@@ -1097,20 +1097,19 @@ XOR = "{settings: {default: {}, x: {data: {kind: xor}}, bare: {fit: {systems: []
         ),
         (
             "{plot: vanrossem2024_trajectories, study: s, settings: [bare]}",
-            "settings: bare is not fitted by the theory; add it to fit.systems",
+            "settings: bare is not fitted by theory; add to fit.systems",
         ),
         (
             "{plot: vanrossem2024_alternatives, study: s, settings: [default]}",
-            "settings: default is not fitted by dy_doubled, dh_doubled, sign_flipped, term_dropped; "
-            "add them to fit.systems",
+            "settings: default is not fitted by dy_doubled, dh_doubled, sign_flipped, term_dropped; add to fit.systems",
         ),
         (
             "{plot: vanrossem2024_final_distance, study: s, settings: [x]}",
-            "reference: setting x has no two points of distances 1 and 0.707107",
+            "settings: x learns xor, which this figure does not draw",
         ),
         (
             "{plot: vanrossem2024_final_distance, study: s, settings: [default], reference: [2.0, 1.0]}",
-            "reference: setting default has no two points of distances 2 and 1",
+            "settings: default has no two points of distances 2 and 1; change the figure's reference",
         ),
         (
             "{plot: vanrossem2024_xor, study: s, settings: [x], rates: {study: s, setting: bare}}",

@@ -69,11 +69,13 @@ FIGURES_OF = {
     "language": {FIG4},
     "small_mnist": set(),
 }
-TRAJECTORIES, COLLAPSE, ALTERNATIVES, XOR, FINAL, DEPTH_WIDTH, RICH_LAZY = (
+TRAJECTORIES, COLLAPSE, ALTERNATIVES, XOR, CONTEXT, FINAL, DEPTH_WIDTH, RICH_LAZY = (
     f"plot_vanrossem2024_{name}"
-    for name in ("trajectories", "collapse", "alternatives", "xor", "final_distance", "depth_width", "rich_lazy")
+    for name in (
+        *("trajectories", "collapse", "alternatives", "xor", "context", "final_distance", "depth_width", "rich_lazy"),
+    )
 )
-# Studies of dynamics: settings with their blocks, and the figures that read the study's fits.
+# Studies of dynamics: settings with their blocks, and the figures that they are drawn in.
 DYNAMICS = {
     "two_points": (["default/seeds-000-000", "default/seeds-001-001", "two_layer/seeds-000-001"], {TRAJECTORIES}),
     "final_distance": (["default/seeds-000-001"], {FINAL}),
@@ -81,6 +83,7 @@ DYNAMICS = {
     "width": (["width-8/seeds-000-001"], {DEPTH_WIDTH}),
     "rich_lazy": (["over_outputs/seeds-000-001", "over_inputs/seeds-000-001"], {RICH_LAZY}),
     "xor": (["rich/seeds-000-001"], {XOR}),
+    "context": (["gain_2/seeds-000-001", "gain_0.5/seeds-000-001"], {CONTEXT}),
     "digit_trajectories": (["default/seeds-000-001"], {"plot_vanrossem2024_pairs"}),
     "digit_structure": (["default/seeds-000-001"], {"plot_vanrossem2024_structure"}),
 }
@@ -128,11 +131,14 @@ def from_factor(study: str, settings: list[str] | None = None, blocks: list[str]
 
 def followed(*studies: str) -> set[str]:
     """Recorded training of studies of dynamics, and what follows."""
-    return {f"train_dynamics {study}/{run}" for study in studies for run in DYNAMICS[study][0]} | fitted(*studies)
+    trained = {f"train_dynamics {study}/{run}" for study in studies for run in DYNAMICS[study][0]}
+    return trained.union(fitted(*studies), *(DYNAMICS[study][1] for study in studies))
 
 
 def fitted(*studies: str) -> set[str]:
-    return {f"fit_dynamics {study}" for study in studies}.union(*(DYNAMICS[study][1] for study in studies))
+    """Fits, and the figures that read them: the context task's reads representations alone."""
+    figures = set().union(*(DYNAMICS[study][1] for study in studies)) - {CONTEXT}
+    return {f"fit_dynamics {study}" for study in studies} | figures
 
 
 ALL_DYNAMICS = followed(*DYNAMICS)

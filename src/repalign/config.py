@@ -1091,6 +1091,17 @@ class XorFigure(DynamicsFigure):
     rates: RatesOf
 
 
+class ContextFigure(DynamicsFigure):
+    """What is kept of each feature of the context task. planes: settings whose representations are shown.
+
+    learned: the loss at the end, at most, of runs that count.
+    """
+
+    plot: Literal["vanrossem2024_context"]
+    planes: Annotated[list[Name], Field(min_length=1, max_length=4)]
+    learned: Positive = 1e-2
+
+
 class AlternativesFigure(Section):
     """The theory and the altered equations fitted to the trajectories of one or more settings.
 
@@ -1188,6 +1199,7 @@ Figure = Annotated[
     | DepthWidthFigure
     | RichLazyFigure
     | XorFigure
+    | ContextFigure
     | PairsFigure
     | StructureFigure,
     Field(discriminator="plot"),
@@ -1462,7 +1474,7 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
     settings = expansions[own[places[0]]].settings
     if isinstance(figure, DynamicsFigure):
         drawn = figure.drawn(expansions[figure.study])
-        named = {"settings": drawn}
+        named = {"settings": drawn, "planes": getattr(figure, "planes", [])}
     elif isinstance(figure, RichLazyFigure):
         named = {"over_outputs": [figure.over_outputs], "over_inputs": [figure.over_inputs]}
     elif isinstance(figure, AlternativesFigure):
@@ -1480,35 +1492,44 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
             problems.append(f"rates.setting: {figure.rates.setting} is not fitted by the theory")
     if problems:
         return problems
-    if isinstance(figure, FinalDistanceFigure):
-        dx, dy = figure.reference
-        for name in drawn:
-            data = settings[name].data
-            distances = (data.input_distances, data.output_distances) if isinstance(data, TwoPoints) else ([], [])
-            if dx not in distances[0] or dy not in distances[1]:
-                problems.append(f"reference: setting {name} has no two points of distances {dx:g} and {dy:g}")
-    for name in drawn if isinstance(figure, DynamicsFigure) else []:
-        setting: Any = settings[name]
-        if isinstance(figure, XorFigure):
-            if not isinstance(setting.data, Xor):
-                problems.append(f"settings: {name} learns {setting.data.kind}, not xor")
-        elif "theory" not in setting.fit.systems:
-            problems.append(f"settings: {name} is not fitted by the theory; add it to fit.systems")
-    if isinstance(figure, AlternativesFigure):
-        for name in figure.settings:
-            lacks = [system for system in ALTERNATIVES if system not in settings[name].fit.systems]
-            if lacks:
-                problems.append(f"settings: {name} is not fitted by {', '.join(lacks)}; add them to fit.systems")
+    for name in named.get("settings", []):
+        problems += [f"settings: {name} {lack}" for lack in _dynamics_lacks(figure, settings[name])]
     if isinstance(figure, PairsFigure | StructureFigure):
         return _points_problems(settings[figure.setting], figure)
     if isinstance(figure, RichLazyFigure):
-        starts = expansions[figure.study].sweeps.get(figure.sweep)
-        if starts is None:
-            return [f"sweep: no sweep '{figure.sweep}' in {figure.study}: {', '.join(expansions[figure.study].sweeps)}"]
-        for place in ("over_outputs", "over_inputs"):
-            if getattr(figure, place) not in starts:
-                problems.append(f"{place}: the sweep {figure.sweep} does not start from {getattr(figure, place)}")
+        problems += _sweep_problems(expansions[figure.study], figure)
     return problems
+
+
+def _dynamics_lacks(figure: Any, setting: DynamicsSetting) -> list[str]:
+    """What a setting lacks that a figure of several draws."""
+    kinds: dict[Any, Any] = {XorFigure: Xor, ContextFigure: ContextTask}
+    wanted = kinds.get(type(figure), TwoPoints)
+    if not isinstance(setting.data, wanted):
+        return [f"learns {setting.data.kind}, which this figure does not draw"]
+    lacks = []
+    if isinstance(figure, FinalDistanceFigure) and isinstance(setting.data, TwoPoints):
+        dx, dy = figure.reference
+        if dx not in setting.data.input_distances or dy not in setting.data.output_distances:
+            lacks.append(f"has no two points of distances {dx:g} and {dy:g}; change the figure's reference")
+    if isinstance(figure, ContextFigure) and setting.train.batch_size is None:
+        lacks.append("keeps no representations; set train.batch_size")
+    needed = ALTERNATIVES if isinstance(figure, AlternativesFigure) else ("theory",)
+    missing = [system for system in needed if system not in setting.fit.systems]
+    if missing and not isinstance(figure, XorFigure | ContextFigure):
+        lacks.append(f"is not fitted by {', '.join(missing)}; add to fit.systems")
+    return lacks
+
+
+def _sweep_problems(expansion: Expansion, figure: RichLazyFigure) -> list[str]:
+    starts = expansion.sweeps.get(figure.sweep)
+    if starts is None:
+        return [f"sweep: no sweep '{figure.sweep}' in {figure.study}: {', '.join(expansion.sweeps)}"]
+    return [
+        f"{place}: the sweep {figure.sweep} does not start from {getattr(figure, place)}"
+        for place in ("over_outputs", "over_inputs")
+        if getattr(figure, place) not in starts
+    ]
 
 
 def _points_problems(setting: Any, figure: PairsFigure | StructureFigure) -> list[str]:

@@ -251,6 +251,13 @@ def dynamics_figure_files(figure):
         gains = {start: {name: gain for gain, name in points.items()} for start, points in made.items()}
         return {"fits": fits(figure.study), "gains": gains}
     drawn = figure.drawn(STUDIES[figure.study])
+    if figure.plot == "vanrossem2024_context":
+        own = {name: STUDIES[figure.study].settings[name] for name in drawn}
+        found = {
+            name: {"histories": files, "gain": own[name].model.gain, "activation": own[name].model.activation}
+            for name, files in histories(figure.study, drawn).items()
+        }
+        return {"settings": found, "grid": own[drawn[0]].data.grid}
     if figure.plot == "vanrossem2024_xor":
         return {"fits": fits(figure.study), "rates": fits(figure.rates.study), "settings": drawn}
     if figure.plot == "vanrossem2024_final_distance":

@@ -1,0 +1,152 @@
+"""van Rossem and Saxe 2024, context task: which feature a network keeps in each context, by gain and along training."""
+
+import json
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+from sklearn.manifold import MDS
+
+from repalign import dynamics
+from repalign.datasets.problems import context_features
+from repalign.jobs import job
+from repalign.plots.style import letter, save, series_colours, styled, write_caption
+from repalign.theory import context
+
+COLUMNS = ("kept", "cosine", "distance")
+
+
+def rows_of(run, setting, gain, activation, grid):
+    """One row a snapshot of one run: its numbers, and the loss there."""
+    features = context_features(grid)
+    rows = []
+    for epoch, h, loss in zip(run.snapshots.epochs, run.snapshots.h[:, 0], run.snapshots.loss, strict=True):
+        found = context.axes(h, features)
+        rows.append(
+            {
+                "setting": setting,
+                "gain": gain,
+                "activation": activation,
+                "seed": run.seed,
+                "epoch": int(epoch),
+                "loss": loss,
+                "relevant": found.relevant.mean(),
+                "irrelevant": found.irrelevant.mean(),
+                "kept": found.kept,
+                "cosine": found.cosine,
+                "distance": found.distance,
+            }
+        )
+    return rows
+
+
+def ends(table, most):
+    """The last snapshot of every run, and whether the run learned: its loss is at most `most`."""
+    last = table[table["epoch"] == table.groupby("setting")["epoch"].transform("max")].copy()
+    last["learned"] = last["loss"] <= most
+    return last
+
+
+def scaled(h):
+    """Multidimensional scaling to two dimensions, started from the classical solution, so that it is deterministic."""
+    made = MDS(2, n_init=1, init="classical_mds", random_state=0)
+    return made.fit_transform(h.astype(np.float64))
+
+
+def draw_plane(axes, points, grid):
+    """Points by context (mark) and by the feature that is asked for there (colour)."""
+    features, n = context_features(grid), grid**2
+    for part, marker in ((0, "o"), (1, "^")):
+        own = points[part * n : (part + 1) * n]
+        image = axes.scatter(*own.T, c=features[:, part], cmap="viridis", marker=marker, s=9, lw=0.2, edgecolor="white")
+    axes.set_aspect("equal", "datalim")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return image
+
+
+def draw(table, planes, last, grid):
+    """Planes above (principal components, scaling), numbers below."""
+    figure = plt.figure(figsize=(7.6, 7.0))
+    above, below = figure.subfigures(2, 1, height_ratios=[1.65, 1])
+    panels = above.subplots(2, len(planes), squeeze=False)
+    for column, (title, pair) in enumerate(planes.items()):
+        for row, (points, name) in enumerate(zip(pair, ("principal components", "scaling (MDS)"), strict=True)):
+            image = draw_plane(panels[row, column], points, grid)
+            if column == 0:
+                panels[row, 0].set_ylabel(name, size="small")
+        panels[0, column].set_title(title, size="small")
+        letter(panels[0, column], "abcd"[column])
+    bar = above.colorbar(image, ax=panels, shrink=0.6)
+    bar.set_label("feature that the context asks for", size="small")
+    bar.ax.tick_params(labelsize="x-small")
+    marks = [Line2D([], [], ls="", marker=m, color="0.4", ms=4, label=f"context {i}") for i, m in ((1, "o"), (2, "^"))]
+    above.legend(handles=marks, loc="outside lower center", ncols=2, fontsize="x-small")
+    names = {
+        "kept": "irrelevant / relevant slope",
+        "cosine": "cosine of the relevant axes",
+        "distance": "distance of the contexts",
+    }
+    axes = below.subplots(1, 4)
+    activations = list(dict.fromkeys(last["activation"]))
+    colours = dict(zip(activations, series_colours(len(activations)), strict=True))
+    for place, column in enumerate(COLUMNS):
+        for activation, colour in colours.items():
+            own = last[(last["activation"] == activation) & last["learned"]]
+            axes[place].plot(own["gain"], own[column], "o", color=colour, ms=3, alpha=0.6)
+            medians = own.groupby("gain")[column].median()
+            axes[place].plot(medians.index, medians, color=colour, lw=1.4, label=activation.replace("_", " "))
+        axes[place].set_xlabel("initial gain", size="small")
+        axes[place].set_title(names[column], size="x-small")
+        letter(axes[place], "defg"[place])
+    axes[0].legend(fontsize="xx-small")
+    own = table[table["activation"] == activations[0]]
+    gains = sorted(own["gain"].unique())
+    shades = dict(zip(gains, plt.get_cmap("viridis_r")(np.linspace(0.1, 1, len(gains))), strict=True))
+    for (gain, _), rows in own.groupby(["gain", "seed"]):
+        first = rows["seed"].iloc[0] == own["seed"].min()
+        axes[3].plot(
+            rows["epoch"] + 1, rows["kept"], color=shades[gain], lw=0.9, label=f"gain {gain:g}" if first else None
+        )
+    axes[3].set_xscale("log")
+    axes[3].set_xlabel("epoch + 1", size="small")
+    axes[3].set_title(f"{names['kept']},\nalong training", size="x-small")
+    axes[3].legend(fontsize="xx-small")
+    letter(axes[3], "g")
+    for one in axes:
+        one.tick_params(labelsize="x-small")
+    return figure
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
+        rows, runs = [], {}
+        for setting, found in files["settings"].items():
+            runs[setting] = [run for path in found["histories"] for run in dynamics.read_history(path)]
+            for run in runs[setting]:
+                rows += rows_of(run, setting, found["gain"], found["activation"], files["grid"])
+        table = pd.DataFrame(rows)
+        last = ends(table, section["learned"])
+        planes = {}
+        for setting in section["planes"]:
+            h = runs[setting][0].snapshots.h[-1, 0]
+            planes[section["names"].get(setting, setting)] = (context.principal_plane(h), scaled(h))
+        with styled():
+            figure = draw(table, planes, last, files["grid"])
+            save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, table)
+        first = last["activation"].iloc[0]
+        medians = last[last["learned"] & (last["activation"] == first)].groupby("gain")["kept"].median()
+        write_caption(
+            snakemake.output.caption,
+            snakemake.input.caption,
+            points=2 * files["grid"] ** 2,
+            seeds=table["seed"].nunique(),
+            kept=", ".join(f"{gain:g}: {value:.2f}" for gain, value in medians.items()),
+            activation=first.replace("_", " "),
+            order="monotonically" if medians.is_monotonic_increasing else "but not monotonically",
+            left_out=int((~last["learned"]).sum()),
+            runs=len(last),
+            most=f"{section['learned']:g}",
+        )

@@ -153,6 +153,6 @@ if "snakemake" in globals():
             seeds=runs["seed"].nunique(),
             not_learned=int((runs["state"] == "not learned").sum()),
             diverged=int((runs["state"] == "diverged").sum()),
-            refused=int(runs["refused"].isin(["distance shrinks", "distance grows"]).sum()),
+            refused=int((runs["state"] == "learned").sum()) - len(described(runs)),
             ratios=", ".join(f"{gain:g}: {ratio:.2g}" for gain, ratio in ratios.items()),
         )

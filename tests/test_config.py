@@ -1120,8 +1120,14 @@ XOR = "{settings: {default: {}, x: {data: {kind: xor}}, bare: {fit: {systems: []
             "rates.setting: no setting 'y': default, x, bare",
         ),
         (
-            "{plot: vanrossem2024_rich_lazy, study: s, sweep: gain, over_outputs: default, over_inputs: x}",
+            "{plot: vanrossem2024_rich_lazy, study: s, sweep: gain, over_outputs: default, over_inputs: default}",
             "sweep: no sweep 'gain' in s: ",
+        ),
+        (
+            "{plot: vanrossem2024_depth_width, depth: s, setting: bare, widths: s}",
+            "setting: bare is not fitted by theory; add to fit.systems\n"
+            "figures.f.widths: x learns xor, which this figure does not draw\n"
+            "figures.f.widths: bare is not fitted by theory; add to fit.systems",
         ),
     ],
 )

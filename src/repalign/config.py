@@ -1473,8 +1473,7 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
         return problems
     settings = expansions[own[places[0]]].settings
     if isinstance(figure, DynamicsFigure):
-        drawn = figure.drawn(expansions[figure.study])
-        named = {"settings": drawn, "planes": getattr(figure, "planes", [])}
+        named = {"settings": figure.drawn(expansions[figure.study]), "planes": getattr(figure, "planes", [])}
     elif isinstance(figure, RichLazyFigure):
         named = {"over_outputs": [figure.over_outputs], "over_inputs": [figure.over_inputs]}
     elif isinstance(figure, AlternativesFigure):
@@ -1492,10 +1491,13 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
             problems.append(f"rates.setting: {figure.rates.setting} is not fitted by the theory")
     if problems:
         return problems
-    for name in named.get("settings", []):
-        problems += [f"settings: {name} {lack}" for lack in _dynamics_lacks(figure, settings[name])]
     if isinstance(figure, PairsFigure | StructureFigure):
         return _points_problems(settings[figure.setting], figure)
+    drawn = {(place, name): settings[name] for place, names in named.items() if place != "planes" for name in names}
+    if isinstance(figure, DepthWidthFigure):
+        drawn |= {("widths", name): found for name, found in expansions[figure.widths].settings.items()}
+    for (place, name), found in drawn.items():
+        problems += [f"{place}: {name} {lack}" for lack in _dynamics_lacks(figure, found)]
     if isinstance(figure, RichLazyFigure):
         problems += _sweep_problems(expansions[figure.study], figure)
     return problems

@@ -23,8 +23,8 @@ def model_of(**changed):
     return found | changed
 
 
-def section_of(rate=0.05, epochs=20, kind="sgd", momentum=0.0, **changed):
-    optimiser = {"kind": kind, "learning_rate": rate, "momentum": momentum, "weight_decay": 0.0}
+def section_of(rate=0.05, epochs=20, kind="sgd", momentum=0.0, decay=0.0, **changed):
+    optimiser = {"kind": kind, "learning_rate": rate, "momentum": momentum, "weight_decay": decay}
     found = {"optimiser": optimiser, "epochs": epochs, "loss": "half_mse", "stop_loss": None, "batch_size": None}
     return found | {"device": "cpu"} | changed
 
@@ -39,7 +39,7 @@ def some_problem(points, inputs=3, outputs=2, seed=0):
 def optimiser_of(section, network):
     own = section["optimiser"]
     if own["kind"] == "adam":
-        return torch.optim.Adam(network.parameters(), lr=own["learning_rate"])
+        return torch.optim.Adam(network.parameters(), lr=own["learning_rate"], weight_decay=own["weight_decay"])
     return torch.optim.SGD(network.parameters(), lr=own["learning_rate"], momentum=own["momentum"])
 
 
@@ -115,8 +115,20 @@ def test_compiled_training_at_other_shapes(family, width, depth, points, outputs
     assert_same(record, network, *by_hand(model, section, problem, 1, [1]))
 
 
-def test_records_go_on_over_the_pieces_that_the_bar_shows(monkeypatch):
-    model, section, problem = model_of(), section_of(), some_problem(2)
+@pytest.mark.parametrize(
+    ("family", "depth", "points", "outputs"), [("plain", 1, 2, 1), ("plain", 4, 5, 3), ("residual", 5, 3, 2)]
+)
+def test_compiled_training_by_adam(family, depth, points, outputs):
+    model, section = model_of(family=family, depth=depth), section_of(kind="adam", rate=3e-3, epochs=40)
+    problem = some_problem(points, outputs=outputs)
+    assert full_batch.fusable(model, section)
+    (record,), (network,) = full_batch.train(model, section, [problem], [2], [1])
+    assert_same(record, network, *by_hand(model, section, problem, 2, [1]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_records_go_on_over_the_pieces_that_the_bar_shows(monkeypatch, kind):
+    model, section, problem = model_of(), section_of(kind=kind), some_problem(2)
     (whole,), _ = full_batch.train(model, section, [problem], [0], [2])
     monkeypatch.setattr(full_batch, "CHUNK", 7)
     (parts,), _ = full_batch.train(model, section, [problem], [0], [2])
@@ -173,7 +185,7 @@ def test_a_diverged_run_ends_at_its_first_loss_that_is_not_finite(own):
 @pytest.mark.parametrize(
     ("changed", "own"),
     [
-        ({}, {"kind": "adam", "rate": 1e-2}),
+        ({}, {"kind": "adam", "rate": 1e-2, "decay": 0.01}),
         ({"family": "residual", "activation": "tanh"}, {"momentum": 0.9, "rate": 0.02}),
         ({"family": "convolutional", "width": 35, "depth": 2}, {"rate": 0.02}),
     ],
@@ -188,7 +200,8 @@ def test_runs_together_are_the_runs_alone(changed, own):
 
 
 def test_a_run_that_ends_early_keeps_its_weights_beside_others():
-    model, section = model_of(), section_of(epochs=300, kind="adam", rate=1e-2, stop_loss=0.02)
+    model, section = model_of(), section_of(epochs=300, kind="adam", rate=1e-2, decay=1e-3, stop_loss=0.02)
+    assert not full_batch.fusable(model, section)
     given = [some_problem(2, seed=1), some_problem(4, seed=2, inputs=3)]
     given = [
         Problem(problem.x[:2], problem.y[:2] * scale, np.array([[0, 1]]))

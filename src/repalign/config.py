@@ -525,7 +525,10 @@ class Score(Section):
         "mean_kl",
         "logit_distance",
     ]
-    layers: Annotated[Literal["same", "all"], Field(description="pairs of equal layers, or of any two")] = "same"
+    layers: Annotated[
+        Literal["same", "all"],
+        Field(description="pairs of equal layers, or of any two; across settings, where both say so"),
+    ] = "same"
     folds: Annotated[int, Strict(), Field(ge=2, le=100)] = 10
     shuffles: Annotated[int, Strict(), Field(ge=0)] = 99
     resamples: Annotated[int, Strict(), Field(ge=0)] = 50
@@ -1442,7 +1445,7 @@ def _across_problems(expansion: Expansion) -> list[str]:
         first, second = (expansion.settings[name] for name in pair)
         if first.data.dataset != second.data.dataset:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")
-        if first.score != second.score:
+        if first.score.model_copy(update={"layers": second.score.layers}) != second.score:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in their score sections")
         last = [_last_step(one) for one in (first, second) if isinstance(one, LanguageSetting)]
         if len(set(last)) > 1:

@@ -124,6 +124,12 @@ def paired_files(wildcards):
     }
 
 
+def pair_score(wildcards):
+    """How a pairing is scored: every layer with every layer where both settings ask for it."""
+    scores = [STUDIES[wildcards.study].settings[name].score for name in paired_settings(wildcards.pairing)]
+    return next((score for score in scores if score.layers == "same"), scores[0])
+
+
 def pairings(study):
     return [*STUDIES[study].settings, *("--".join(pair) for pair in STUDIES[study].across)]
 

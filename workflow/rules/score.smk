@@ -14,9 +14,7 @@ rule score:
     resources:
         mem_mb=4000,
     params:
-        section=lambda wildcards: canonical(
-            STUDIES[wildcards.study].settings[paired_settings(wildcards.pairing)[0]].score
-        ),
+        section=lambda wildcards: canonical(pair_score(wildcards)),
         settings=lambda wildcards: canonical(settings=paired_settings(wildcards.pairing)),
         code=code("score.py"),
     script:

@@ -1,8 +1,8 @@
 """Full-batch gradient descent that records how pairs of points move (van Rossem and Saxe 2024).
 
-Fully connected networks under plain gradient descent on the CPU are trained one after another by `fused`; every other
-family, optimiser and device by automatic differentiation, all seeds as one batch. Both record before each step, from
-the forward pass that the step needs; with dropout the record needs a pass of its own, without dropout.
+Fully connected networks under plain gradient descent or Adam on the CPU are trained one after another by `fused`; every
+other family, optimiser and device by automatic differentiation, all seeds as one batch. Both record before each step,
+from the forward pass that the step needs; with dropout the record needs a pass of its own, without dropout.
 """
 
 import logging
@@ -74,9 +74,9 @@ def train(
 
 
 def fusable(model: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
-    """Whether `fused` trains this: fully connected layers and gradient descent without momentum or decay."""
+    """Whether `fused` trains this: fully connected layers, and Adam or gradient descent without momentum or decay."""
     own = section["optimiser"]
-    plain = own["kind"] == "sgd" and not own["momentum"] and not own["weight_decay"]
+    plain = (own["kind"] == "adam" or not own["momentum"]) and not own["weight_decay"]
     return plain and model["family"] != "convolutional"
 
 
@@ -99,7 +99,7 @@ def _train_fused(
     label: str,
 ) -> Record:
     assert isinstance(network, families.FullyConnected)
-    weights = fused.Network.of(network)
+    weights = fused.Network.of(network, section["optimiser"]["kind"] == "adam")
     epochs, pairs = section["epochs"], len(problem.pairs)
     record = Record(
         np.empty((epochs, pairs, len(layers))), np.empty((epochs, pairs)), np.empty((epochs, pairs)), np.empty(epochs)
@@ -112,7 +112,7 @@ def _train_fused(
             part = slice(done, min(done + CHUNK, epochs))
             took = weights.train(
                 problem.x, problem.y, section["optimiser"]["learning_rate"], loss_scale(section, problem.y.size),
-                problem.pairs, np.array(layers) - 1, stop, rng,
+                problem.pairs, np.array(layers) - 1, stop, rng, done,
                 record.h2[part], record.y2[part], record.w[part], record.loss[part],
             )  # fmt: skip
             done += took

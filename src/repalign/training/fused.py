@@ -1,9 +1,9 @@
-"""Full-batch gradient descent of one fully connected network on the CPU, compiled, with its record.
+"""Full-batch training of one fully connected network on the CPU, compiled, with its record.
 
 A step of gradient descent on few points is bound by memory: automatic differentiation reads every weight matrix twice,
 writes its gradient, reads the gradient, reads the weights and writes them. Here the backward pass updates each row of a
 weight matrix right after it has read it, so no gradient is ever stored, and the record comes from the forward pass that
-training needs anyway.
+training needs anyway. Adam (Kingma and Ba 2015) makes the gradient of one row at a time.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,9 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", 
 class Network:
     """Weights of `depth` hidden layers, one array a kind, so that the compiled loop needs no lists; float32.
 
-    first: width x inputs; hidden: (depth - 1) x width x width; last: outputs x width; hidden_biases: depth x width;
-    last_bias: outputs.
+    Slot 0 holds the weights; for Adam, 1 and 2 hold the running means of the gradient and of its square. first: slots x
+    width x inputs; hidden: (depth - 1) x slots x width x width; last: slots x outputs x width; hidden_biases: depth x
+    slots x width; last_bias: slots x outputs.
     """
 
     first: Floats
@@ -44,17 +45,23 @@ class Network:
     """Share of inputs of every affine map that a training step sets to zero."""
 
     @classmethod
-    def of(cls, network: FullyConnected) -> "Network":
-        """Copies of the weights of a network of fully connected layers."""
-        weights = [layer.weight.detach().numpy() for layer in network.affine_maps()]
-        biases = [layer.bias.detach().numpy() for layer in network.affine_maps()]
-        width = len(biases[0])
+    def of(cls, network: FullyConnected, adam: bool) -> "Network":
+        """Copies of the weights of a network of fully connected layers, with room for what Adam keeps."""
+
+        def slots(values: torch.Tensor) -> Floats:
+            made = np.zeros((3 if adam else 1, *values.shape), np.float32)
+            made[0] = values.detach().numpy()
+            return made
+
+        weights = [slots(layer.weight) for layer in network.affine_maps()]
+        biases = [slots(layer.bias) for layer in network.affine_maps()]
+        width = biases[0].shape[1]
         return cls(
-            first=weights[0].copy(),
-            hidden=np.stack(weights[1:-1]) if len(weights) > 2 else np.empty((0, width, width), np.float32),
-            last=weights[-1].copy(),
+            first=weights[0],
+            hidden=np.array(weights[1:-1], np.float32).reshape(-1, len(weights[0]), width, width),
+            last=weights[-1],
             hidden_biases=np.stack(biases[:-1]),
-            last_bias=biases[-1].copy(),
+            last_bias=biases[-1],
             activation=CLASSES.index(type(network.activation)),
             skip=network.skip,
             dropout=network.dropout.p,
@@ -65,24 +72,25 @@ class Network:
         weights, biases = [self.first, *self.hidden, self.last], [*self.hidden_biases, self.last_bias]
         with torch.no_grad():
             for layer, weight, bias in zip(network.affine_maps(), weights, biases, strict=True):
-                layer.weight.copy_(torch.from_numpy(weight))
-                layer.bias.copy_(torch.from_numpy(bias))
+                layer.weight.copy_(torch.from_numpy(weight[0]))
+                layer.bias.copy_(torch.from_numpy(bias[0]))
 
     def train(
         self, x: Floats, y: Floats, rate: float, scale: float, pairs: NDArray[np.int64], layers: NDArray[np.int64],
-        stop: float, rng: np.random.Generator,
+        stop: float, rng: np.random.Generator, done: int,
         h2: NDArray[np.float64], y2: NDArray[np.float64], w: NDArray[np.float64], losses: NDArray[np.float64],
     ) -> int:  # fmt: skip
         """Trains in place for as many epochs as `losses` holds and writes the record; returns how many were recorded.
 
         x: points x inputs; y: points x outputs; the loss is scale / 2 times the sum of squared errors. pairs: positions
-        of points, pairs x 2; layers: hidden layers, counted from 0; h2: epochs x pairs x layers; y2, w: epochs x pairs.
-        Training ends early where the recorded loss is below `stop` or not finite.
+        of points, pairs x 2; layers: hidden layers, counted from 0; done: steps that Adam has taken before; h2: epochs
+        x pairs x layers; y2, w: epochs x pairs. Training ends early where the recorded loss is below `stop` or not
+        finite.
         """
         took: int = _epochs(
             self.first, self.hidden, self.last, self.hidden_biases, self.last_bias, self.activation, self.skip,
             np.float32(self.dropout), rng, x, y, np.float32(rate), np.float32(scale), pairs, layers, stop,
-            h2, y2, w, losses,
+            done, h2, y2, w, losses,
         )  # fmt: skip
         return took
 
@@ -134,12 +142,25 @@ def _affine(weight: Floats, bias: Floats, a: Floats, z: Floats) -> None:
 
 
 @_compiled
-def _step(weight: Floats, bias: Floats, a: Floats, delta: Floats, back: Floats, rate: np.float32) -> None:
-    """From delta = dL/dz: back = dL/da by the weights as they are, which then take their gradient step, row by row."""
+def _adam(value: Floats, mean: Floats, square: Floats, grad: Floats, rate: np.float32, step: int) -> None:
+    """Adam's step with its usual constants; step: counted from 1."""
+    size = np.float32(rate / (1 - 0.9**step))
+    correction = np.float32(1 / np.sqrt(1 - 0.999**step))
+    for j in range(value.size):
+        mean[j] += np.float32(0.1) * (grad[j] - mean[j])
+        square[j] = np.float32(0.999) * square[j] + np.float32(0.001) * grad[j] * grad[j]
+        value[j] -= size * mean[j] / (np.sqrt(square[j]) * correction + np.float32(1e-8))
+
+
+@_compiled
+def _step(weight: Floats, bias: Floats, a: Floats, delta: Floats, back: Floats, rate: np.float32, step: int) -> None:
+    """From delta = dL/dz: back = dL/da by the weights as they are, which then take their step, row by row."""
     points, inputs = a.shape
+    adam = weight.shape[0] > 1
+    grad, changes = np.empty(inputs if adam else 0, np.float32), np.empty(weight.shape[1], np.float32)
     back[:] = 0
-    for i in range(weight.shape[0]):
-        row = weight[i]
+    for i in range(weight.shape[1]):
+        row = weight[0, i]
         change = np.float32(0)
         for k in range(0, points - 1, 2):
             d0, d1 = delta[k, i], delta[k + 1, i]
@@ -154,6 +175,15 @@ def _step(weight: Floats, bias: Floats, a: Floats, delta: Floats, back: Floats, 
             b0 = back[points - 1]
             for j in range(inputs):
                 b0[j] += row[j] * d0
+        changes[i] = change
+        if adam:
+            grad[:] = 0
+            for k in range(points):
+                d0, a0 = delta[k, i], a[k]
+                for j in range(inputs):
+                    grad[j] += d0 * a0[j]
+            _adam(row, weight[1, i], weight[2, i], grad, rate, step)
+            continue
         for k in range(0, points - 1, 2):
             d0, d1 = rate * delta[k, i], rate * delta[k + 1, i]
             a0, a1 = a[k], a[k + 1]
@@ -164,7 +194,11 @@ def _step(weight: Floats, bias: Floats, a: Floats, delta: Floats, back: Floats, 
             a0 = a[points - 1]
             for j in range(inputs):
                 row[j] -= d0 * a0[j]
-        bias[i] -= rate * change
+    if adam:
+        _adam(bias[0], bias[1], bias[2], changes, rate, step)
+    else:
+        for i in range(changes.size):
+            bias[0, i] -= rate * changes[i]
 
 
 @_compiled
@@ -193,30 +227,30 @@ def _forward(
         _drop(into, keep_x, share, rng)
     for layer in range(depth):
         if layer == 0:
-            _affine(first, hidden_biases[0], into, z)
+            _affine(first[0], hidden_biases[0, 0], into, z)
         else:
-            _affine(hidden[layer - 1], hidden_biases[layer], fed[layer - 1], z)
+            _affine(hidden[layer - 1, 0], hidden_biases[layer, 0], fed[layer - 1], z)
         _activate(activation, z.reshape(-1), a[layer].reshape(-1), slope[layer].reshape(-1))
         if skip and layer >= 2:
             a[layer] += a[layer - 2]
         fed[layer] = a[layer]
         if share > 0:
             _drop(fed[layer], keep[layer], share, rng)
-    _affine(last, last_bias, fed[depth - 1], output)
+    _affine(last[0], last_bias[0], fed[depth - 1], output)
 
 
 @_compiled
 def _epochs(
     first: Floats, hidden: Floats, last: Floats, hidden_biases: Floats, last_bias: Floats, activation: int, skip: bool,
     share: np.float32, rng: np.random.Generator, x: Floats, y: Floats, rate: np.float32, scale: np.float32,
-    pairs: NDArray[np.int64], layers: NDArray[np.int64], stop: float,
+    pairs: NDArray[np.int64], layers: NDArray[np.int64], stop: float, done: int,
     h2: NDArray[np.float64], y2: NDArray[np.float64], w: NDArray[np.float64], losses: NDArray[np.float64],
 ) -> int:  # fmt: skip
     """Records each epoch, then takes its step; returns how many epochs were recorded.
 
     It ends where the loss that was recorded is below `stop` or not finite, without a step after it.
     """
-    depth, width = hidden_biases.shape
+    depth, _, width = hidden_biases.shape
     points, outputs = y.shape
     z, output = np.empty((points, width), np.float32), np.empty((points, outputs), np.float32)
     a = np.empty((depth, points, width), np.float32)
@@ -260,7 +294,8 @@ def _epochs(
         else:
             into = x
         out_delta = (output - y) * scale
-        _step(last, last_bias, fed[depth - 1], out_delta, back[depth - 1], rate)
+        step = done + epoch + 1
+        _step(last, last_bias, fed[depth - 1], out_delta, back[depth - 1], rate, step)
         for layer in range(depth - 1, -1, -1):
             if share > 0:
                 back[layer] *= keep[layer]
@@ -268,7 +303,7 @@ def _epochs(
                 back[layer] += back[layer + 2]
             delta[:] = back[layer] * slope[layer]
             if layer == 0:
-                _step(first, hidden_biases[0], into, delta, back_x, rate)
+                _step(first, hidden_biases[0], into, delta, back_x, rate, step)
             else:
-                _step(hidden[layer - 1], hidden_biases[layer], fed[layer - 1], delta, back[layer - 1], rate)
+                _step(hidden[layer - 1], hidden_biases[layer], fed[layer - 1], delta, back[layer - 1], rate, step)
     return losses.size

@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 # In the order of the cases of `_activate`.
 CLASSES = [ACTIVATIONS[name] for name in ("identity", "leaky_relu", "relu", "tanh", "elu", "silu")]
 # Sums may be reordered, so that they run in vector registers; infinities and NaNs keep their meaning.
-_compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 
 @dataclass

@@ -187,9 +187,9 @@ def draw_ends(axes, table):
     return None
 
 
-def accuracy_of(runs):
-    """Mean test accuracy at the last snapshot; NaN where it is not known."""
-    known = [run.snapshots.accuracy[-1] for run in runs if run.snapshots is not None]
+def accuracy_of(runs, kind="accuracy"):
+    """Mean test accuracy at the last snapshot, or with outputs `rounded`; NaN where it is not known."""
+    known = [getattr(run.snapshots, kind)[-1] for run in runs if run.snapshots is not None]
     return float(np.mean(known)) if known else float("nan")
 
 
@@ -237,6 +237,10 @@ def written(number, digits=2):
     return f"{number:.{digits}f}" if np.isfinite(number) else "undefined"
 
 
+def percent(share):
+    return f"{100 * share:.1f} %" if np.isfinite(share) else "unknown"
+
+
 def counted(table):
     """How many fits the theory does not describe, by reason."""
     rows = table[table["reason"] != ""]
@@ -273,5 +277,6 @@ if "snakemake" in globals():
             fits=len(table),
             refused=int((table["reason"] != "").sum()),
             reasons=counted(table),
-            accuracy=f"{100 * accuracy_of(runs):.1f} %" if np.isfinite(accuracy_of(runs)) else "unknown",
+            accuracy=percent(accuracy_of(runs)),
+            rounded=percent(accuracy_of(runs, "rounded")),
         )

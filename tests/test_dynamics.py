@@ -388,6 +388,8 @@ def test_regression_is_that_of_a_plain_loop(activation, own):
             np.testing.assert_allclose(kept.h[place], followed, rtol=1e-3, atol=1e-5)
             right = (tested.argmax(dim=1).numpy() == problem.y_test.argmax(axis=1)).mean()
             assert kept.accuracy[place] == pytest.approx(right)
+            exact = (np.round(tested.numpy()) == problem.y_test).all(axis=1).mean()
+            assert kept.rounded[place] == pytest.approx(exact)
             expected = half * ((tested.numpy() - problem.y_test) ** 2).mean()
             assert kept.loss[place] == pytest.approx(expected, rel=1e-3)
         if epoch == 3:
@@ -412,6 +414,14 @@ def test_snapshots_without_a_test_set_are_of_all_points():
     expected = 0.5 * nn.functional.mse_loss(output, torch.from_numpy(problem.y)).item()
     assert kept.loss[0] == pytest.approx(expected, rel=1e-4)
     assert np.isnan(kept.accuracy).all()
+    assert np.isnan(kept.rounded).all()
+
+
+def test_accuracy_of_rounded_outputs_counts_whole_targets():
+    problem = problems.labels(labelled(), 3, 30, 0)
+    _, kept = regression.train(model_of(), section_of(epochs=60, batch_size=16, rate=0.3), problem, 0, [1], [0, 60])
+    assert kept.rounded[0] == 0
+    assert 0.1 < kept.rounded[1] < kept.accuracy[1]
 
 
 @pytest.mark.parametrize(("rate", "diverged"), [(0.1, False), (1e4, True)])

@@ -107,9 +107,10 @@ def write_history(path: str | Path, runs: Sequence[Run], section: str) -> None:
                 store.put(file, f"{place}/h", run.snapshots.h, "activation", rows_axis=2)
                 store.put(file, f"{place}/loss", run.snapshots.loss, "loss")
                 store.put(file, f"{place}/accuracy", run.snapshots.accuracy, "share of test points")
+                store.put(file, f"{place}/rounded", run.snapshots.rounded, "share of test points")
 
 
-SNAPSHOTS = ("epochs", "h", "loss", "accuracy")
+SNAPSHOTS = ("epochs", "h", "loss", "accuracy", "rounded")
 
 
 def read_history(path: str | Path) -> list[Run]:

@@ -39,13 +39,15 @@ class Snapshots:
     """Representations of the probe points at some epochs, and how well the network does there.
 
     epochs: snapshots; h: snapshots x layers x points x units (float32); loss, accuracy: of the test points, or of all
-    points and NaN where there is no test set with labels.
+    points and NaN where there is no test set with labels; rounded: share of test points whose outputs, each rounded,
+    are the target.
     """
 
     epochs: NDArray[np.int64]
     h: NDArray[np.float32]
     loss: Floats
     accuracy: Floats
+    rounded: Floats
 
 
 class _Plain:
@@ -110,7 +112,7 @@ def train(
     y2: list[Floats] = []
     w: list[Floats] = []
     losses: list[float] = []
-    kept: dict[int, tuple[NDArray[np.float32], float, float]] = {}
+    kept: dict[int, tuple[NDArray[np.float32], float, float, float]] = {}
     with torch.inference_mode():
         for epoch in tqdm(range(section["epochs"] + 1), desc=f"{label} seed {seed}", unit="epoch", disable=None):
             _, hidden, output = network.forward(probes)
@@ -121,7 +123,7 @@ def train(
             if epoch in snapshots:
                 chosen = np.stack([hidden[layer - 1].cpu().numpy() for layer in layers])
                 kept[epoch] = (chosen, *_tested(network, problem, x, y, section))
-                logger.info("seed %d, epoch %d: loss %.6g, accuracy %.4f", seed, epoch, *kept[epoch][1:])
+                logger.info("seed %d, epoch %d: loss %.6g, accuracy %.4f (rounded %.4f)", seed, epoch, *kept[epoch][1:])
             if epoch == section["epochs"]:
                 losses.append(losses[-1])
                 break
@@ -135,8 +137,8 @@ def train(
     record = Record(*(np.array(part, dtype=np.float64) for part in (h2, y2, w, losses)))
     taken = Snapshots(
         np.array(list(kept), dtype=np.int64),
-        np.array([h for h, _, _ in kept.values()], np.float32).reshape(-1, len(layers), len(probes), model["width"]),
-        *(np.array([part[place] for part in kept.values()], np.float64) for place in (1, 2)),
+        np.array([part[0] for part in kept.values()], np.float32).reshape(-1, len(layers), len(probes), model["width"]),
+        *(np.array([part[place] for part in kept.values()], np.float64) for place in (1, 2, 3)),
     )
     return record, taken
 
@@ -175,15 +177,18 @@ def _batches(n: int, size: int, seed: int, epoch: int, device: torch.device) -> 
     return iter(torch.split(order, size))
 
 
-def _tested(network: _Plain, problem: Problem, x: Tensor, y: Tensor, section: Mapping[str, Any]) -> tuple[float, float]:
-    """Loss and accuracy on the test points, or the loss on all points and NaN."""
+def _tested(
+    network: _Plain, problem: Problem, x: Tensor, y: Tensor, section: Mapping[str, Any]
+) -> tuple[float, float, float]:
+    """Loss and both accuracies on the test points, or the loss on all points and NaN."""
     if problem.x_test is None or problem.y_test is None:
         _, _, output = network.forward(x)
-        return float((output - y).square().sum()) * loss_scale(section, y.numel()) / 2, float("nan")
+        return float((output - y).square().sum()) * loss_scale(section, y.numel()) / 2, float("nan"), float("nan")
     _, _, output = network.forward(torch.from_numpy(problem.x_test).to(x.device))
     targets = torch.from_numpy(problem.y_test).to(x.device)
     loss = float((output - targets).square().sum()) * loss_scale(section, targets.numel()) / 2
-    return loss, float((output.argmax(dim=1) == targets.argmax(dim=1)).float().mean())
+    right = output.argmax(dim=1) == targets.argmax(dim=1)
+    return loss, float(right.float().mean()), float((output.round() == targets).all(dim=1).float().mean())
 
 
 def _differences(values: Tensor, pairs: NDArray[np.int64]) -> Floats:

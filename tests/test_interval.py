@@ -53,6 +53,22 @@ def test_too_few_runs_have_no_interval(scores, first, second):
     assert np.isnan(mean) if not scores else mean == pytest.approx(np.mean(scores))
 
 
+@pytest.mark.parametrize("across", [False, True])
+def test_the_jackknife_leaves_out_one_run_at_a_time(across):
+    rng = np.random.default_rng(5)
+    runs = [[("a", seed) for seed in range(6)], [("b", seed) for seed in range(4)]]
+    every = list(product(*runs) if across else combinations(runs[0], 2))
+    pairs = [every[k] for k in rng.permutation(len(every))[: len(every) - 3]]  # some have no score
+    scores = rng.standard_normal(len(pairs))
+    variance = 0.0
+    for group in runs if across else runs[:1]:
+        without = [np.mean([s for s, pair in zip(scores, pairs, strict=True) if run not in pair]) for run in group]
+        variance += (len(group) - 1) / len(group) * np.sum((without - np.mean(without)) ** 2)
+    half = stats.t.ppf(0.975, min(map(len, runs if across else runs[:1])) - 1) * variance**0.5
+    expected = scores.mean(), scores.mean() - half, scores.mean() + half
+    assert pair_interval(scores, *zip(*pairs, strict=True), 0.95) == pytest.approx(expected)
+
+
 def simulated(rng, pairs, spread_of_runs, spread_of_pairs):
     """Scores mu + u_i + u_j + e_ij with mu = 0."""
     u = {run: spread_of_runs * rng.standard_normal() for run in sorted({run for pair in pairs for run in pair})}

@@ -882,6 +882,9 @@ def _expand(
         for name, override in study.settings.items()
     }
     settings = {name: _validated(kind, values, f"settings.{name}") for name, values in raw.items()}
+    names: dict[str, str] = {}
+    for name, setting in settings.items():
+        names.setdefault(setting.model_dump_json(), name)
     sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]] = {}
     for sweep_name, sweep in study.sweeps.items():
         where = f"sweeps.{sweep_name}"
@@ -897,8 +900,7 @@ def _expand(
                     values = _merge(values, _nested(key.split("."), value))
                 setting = _validated(kind, values, f"{where} ({value})")
                 # A value that a setting has already is that setting: nothing is trained twice.
-                same = next((name for name, other in settings.items() if other == setting), None)
-                made[value] = same or f"{start}-{sweep_name}-{value}"
+                made[value] = names.setdefault(setting.model_dump_json(), f"{start}-{sweep_name}-{value}")
                 if not re.match(r"^[A-Za-z0-9_.-]+$", made[value]):
                     raise ConfigError(f"{where}.values: '{value}' cannot be part of a file name")
                 if settings.setdefault(made[value], setting) != setting:

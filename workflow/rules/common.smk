@@ -36,6 +36,8 @@ wildcard_constraints:
     block=r"seeds-\d+-\d+",
 
 
+# What is asked once a job is made once (`cache`): 10,000 runs are as many jobs.
+@cache
 def code(script, *modules):
     """What a rule's script runs; `modules` are those that it imports by name."""
     return fingerprint(Path(workflow.basedir) / "scripts" / script, *(f"repalign.{module}" for module in modules))
@@ -48,11 +50,18 @@ def setting(wildcards):
         raise WorkflowError(f"no setting '{wildcards.setting}' in a study '{wildcards.study}' of the configuration")
 
 
+@cache
+def blocks(study, name):
+    """The seeds of each job of a setting, by the name of their block."""
+    return STUDIES[study].settings[name].seeds.blocks()
+
+
 def seeds(wildcards):
-    blocks = setting(wildcards).seeds.blocks()
-    if wildcards.block not in blocks:
-        raise WorkflowError(f"{wildcards.study}/{wildcards.setting} has the seed blocks {', '.join(blocks)}")
-    return blocks[wildcards.block]
+    setting(wildcards)  # or an error that names it
+    own = blocks(wildcards.study, wildcards.setting)
+    if wildcards.block not in own:
+        raise WorkflowError(f"{wildcards.study}/{wildcards.setting} has the seed blocks {', '.join(own)}")
+    return own[wildcards.block]
 
 
 # --- paths --------------------------------------------------------------------------------------------------------
@@ -93,12 +102,14 @@ def own_files(dataset, role, path):
     return [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()]
 
 
+@cache
 def representation_files(study, name):
-    return [f"{R}/representations/{study}/{name}/{block}.h5" for block in STUDIES[study].settings[name].seeds.blocks()]
+    return [f"{R}/representations/{study}/{name}/{block}.h5" for block in blocks(study, name)]
 
 
+@cache
 def factor_files(study, name, table="factors.h5"):
-    return [f"{R}/factors/{study}/{name}/{block}/{table}" for block in STUDIES[study].settings[name].seeds.blocks()]
+    return [f"{R}/factors/{study}/{name}/{block}/{table}" for block in blocks(study, name)]
 
 
 def paired_settings(pairing):
@@ -111,10 +122,10 @@ def paired_files(wildcards):
     study = STUDIES.get(wildcards.study)
     if study is None or any(name not in study.settings for name in names):
         raise WorkflowError(f"no settings '{wildcards.pairing}' in a study '{wildcards.study}' of the configuration")
-    blocks = list(study.settings[names[-1]].seeds.blocks())
-    if wildcards.block not in blocks:
-        raise WorkflowError(f"{wildcards.study}/{names[-1]} has the seed blocks {', '.join(blocks)}")
-    place = blocks.index(wildcards.block)
+    own = list(blocks(wildcards.study, names[-1]))
+    if wildcards.block not in own:
+        raise WorkflowError(f"{wildcards.study}/{names[-1]} has the seed blocks {', '.join(own)}")
+    place = own.index(wildcards.block)
     earlier = slice(place) if len(names) == 1 else slice(None)
     return {
         "earlier": representation_files(wildcards.study, names[0])[earlier],
@@ -138,7 +149,7 @@ def score_files(study):
     return [
         f"{R}/scores/{study}/{pairing}/{block}.h5"
         for pairing in pairings(study)
-        for block in STUDIES[study].settings[paired_settings(pairing)[-1]].seeds.blocks()
+        for block in blocks(study, paired_settings(pairing)[-1])
     ]
 
 
@@ -230,7 +241,7 @@ def histories(study, names=None):
     """The records of the runs of each setting."""
     settings = STUDIES[study].settings
     return {
-        name: [f"{R}/runs/{study}/{name}/{block}/history.h5" for block in settings[name].seeds.blocks()]
+        name: [f"{R}/runs/{study}/{name}/{block}/history.h5" for block in blocks(study, name)]
         for name in names or settings
     }
 
@@ -365,21 +376,17 @@ def study_results(study):
     """Every result of a study, so that one that was deleted is made again."""
     if study in DYNAMICS:
         return [fits(study), *(file for files in histories(study).values() for file in files)]
-    blocks = [(name, block) for name, found in STUDIES[study].settings.items() for block in found.seeds.blocks()]
+    jobs = [(name, block) for name in STUDIES[study].settings for block in blocks(study, name)]
     trained = [
         f"{R}/runs/{study}/{name}/{block}"
-        for name, block in blocks
+        for name, block in jobs
         if study not in LANGUAGE or isinstance(STUDIES[study].settings[name].model, SmallGpt2)
     ]
     weights = "models" if study in LANGUAGE else "weights.safetensors"
     return [
         *(f"{run}/{file}" for run in trained for file in (weights, "history.h5")),
-        *(f"{R}/representations/{study}/{name}/{block}.h5" for name, block in blocks),
-        *(
-            f"{R}/factors/{study}/{name}/{block}/{file}"
-            for name, block in blocks
-            for file in ("factors.h5", "runs.csv")
-        ),
+        *(f"{R}/representations/{study}/{name}/{block}.h5" for name, block in jobs),
+        *(f"{R}/factors/{study}/{name}/{block}/{file}" for name, block in jobs for file in ("factors.h5", "runs.csv")),
         *score_files(study),
         *study_tables(study).values(),
     ]

@@ -139,15 +139,16 @@ class Crosses:
         widest = max((self.width(number) for pair in pairs for number in pair), default=1)
         side = max(1, BUDGET // (4 * ROWS * max(widest, 1)) // 2)
         portion: list[tuple[int, int]] = []
-        sums, members = 0, set[int]()
+        sums, width, members = 0, 0, set[int]()
         for pair in sorted(pairs, key=lambda pair: (pair[0] // side, pair[1] // side, pair)):
-            own = members | set(pair)
-            width = sum(self.width(number) for number in own)
-            if portion and (sums + self.size(pair, draws) > BUDGET or 4 * ROWS * width > BUDGET):
+            added = sum(self.width(number) for number in {*pair} - members)
+            if portion and (sums + self.size(pair, draws) > BUDGET or 4 * ROWS * (width + added) > BUDGET):
                 yield portion
-                portion, sums, own = [], 0, set(pair)
+                portion, sums, width, members = [], 0, 0, set()
+                added = sum(self.width(number) for number in {*pair})
             portion.append(pair)
-            sums, members = sums + self.size(pair, draws), own
+            members.update(pair)
+            sums, width = sums + self.size(pair, draws), width + added
         if portion:
             yield portion
 

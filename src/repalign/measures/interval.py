@@ -24,17 +24,22 @@ def pair_interval(
     if len(values) == 0:
         return float("nan"), float("nan"), float("nan")
     mean = float(values.mean())
-    left, right = set(first), set(second)
-    groups = [left | right] if left & right or len(left | right) == 2 else [left, right]
+    left, right = dict.fromkeys(first), dict.fromkeys(second)
+    common = left.keys() & right.keys() or len(left | right) == 2
+    groups = [list(left | right)] if common else [list(left), list(right)]
     if any(len(group) < (3 if len(groups) == 1 else 2) for group in groups):
         return mean, float("nan"), float("nan")
+    place = {run: number for number, run in enumerate(left | right)}
+    ends = [np.fromiter((place[run] for run in runs), np.int64, len(values)) for runs in (first, second)]
+    deviations = values - mean
+    own = sum(np.bincount(end, deviations, len(place)) for end in ends)
+    rest = len(values) - sum(np.bincount(end, minlength=len(place)) for end in ends)
+    # The mean without each run, less the mean of all; of a run that all pairs share, 0.
+    moved = np.divide(deviations.sum() - own, rest, out=np.zeros(len(place)), where=rest > 0)
     variance = 0.0
     for group in groups:
-        without = []
-        for run in group:
-            rest = [value for value, a, b in zip(values, first, second, strict=True) if run not in (a, b)]
-            without.append(float(np.mean(rest)) if rest else mean)
-        variance += (len(group) - 1) / len(group) * float(np.sum((np.array(without) - np.mean(without)) ** 2))
+        without = moved[[place[run] for run in group]]
+        variance += (len(group) - 1) / len(group) * float(np.sum((without - without.mean()) ** 2))
     freedom = min(len(group) for group in groups) - 1
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * variance**0.5
     return mean, mean - half, mean + half

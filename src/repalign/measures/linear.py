@@ -8,7 +8,7 @@ singular values rho, the canonical correlations.
 
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -216,6 +216,7 @@ def _sum(values: Any, axes: int = 1) -> Any:
 # --- canonical correlations -----------------------------------------------------------------------------------------
 
 
+@cache  # the same for many pairs
 def wachter_mean(n: int, p: int, q: int) -> float:
     """Mean canonical correlation of independent Gaussian data (Wachter 1980): n points, ranks p and q."""
     p, q = min(p, q), max(p, q)

@@ -12,7 +12,7 @@ from repalign import dynamics, store
 from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.plots.style import letter, save, series_colours, styled, write_caption
-from repalign.theory import effective
+from repalign.theory import effective, fitting
 from repalign.theory.effective import Pair, Rates
 
 TITLES = {
@@ -33,6 +33,21 @@ def errors(table, settings):
     theory = rows[rows["system"] == "theory"].set_index(["setting", "seed"])["error"]
     rows["factor"] = rows["error"] / rows.set_index(["setting", "seed"]).index.map(theory).to_numpy()
     return rows.reset_index(drop=True)
+
+
+def with_held(rows, runs):
+    """Adds the error with the ratio of the rates held, and its factor over the theory's; runs: by setting."""
+    held = pd.DataFrame(
+        {"setting": setting, "seed": run.seed, "system": system, "held": fitting.fit_speed(*given, system)[1]}
+        for setting, own in runs.items()
+        for run in own
+        if run.seed in set(rows.loc[rows["setting"] == setting, "seed"])
+        for given in [(run.trajectory(), run.dx2[0], run.dy2[0])]
+        for system in TITLES
+    )
+    theory = held[held["system"] == "theory"].set_index(["setting", "seed"])["held"]
+    held["held_factor"] = held["held"] / held.set_index(["setting", "seed"]).index.map(theory).to_numpy()
+    return rows.merge(held, on=["setting", "seed", "system"])
 
 
 def curves(run, table, setting):
@@ -79,27 +94,33 @@ def draw(drawn, errors_of, recorded, names):
         for _, own in wide.iterrows():
             axes.plot(range(len(TITLES)), own, color="0.6", lw=0.7, marker="o", ms=3)
         axes.plot(range(len(TITLES)), wide.median(), ls="", marker="_", ms=16, mew=2, color=series_colours(1)[0])
+        held = rows.groupby("system")["held"].median().reindex(list(TITLES))
+        axes.plot(range(len(TITLES)), held, ls="", marker="_", ms=16, mew=2, color=series_colours(2)[1])
         official = recorded[recorded["setting"] == setting].set_index("system")["error"].reindex(list(TITLES))
         if official.notna().any():
             axes.plot(range(len(TITLES)), official, "D", mfc="white", mec="0.2", ms=4)
-        top = max(wide.max().max(), official.max() if official.notna().any() else 0)
+        top = max(wide.max().max(), held.max(), official.max() if official.notna().any() else 0)
         for position, system in enumerate(TITLES):
-            factor = rows.loc[rows["system"] == system, "factor"].median()
-            axes.text(position, top * 1.6, f"×{factor:.2g}", ha="center", size="x-small")
+            own = rows[rows["system"] == system]
+            axes.text(position, top * 4, f"×{own['factor'].median():.2g}", ha="center", size="x-small")
+            said = f"(×{own['held_factor'].median():.2g})"
+            axes.text(position, top * 1.6, said, ha="center", size="xx-small", color=series_colours(2)[1])
         axes.set_yscale("log")
-        axes.set_ylim(wide.min().min() / 2, top * 3)
+        axes.set_ylim(wide.min().min() / 2, top * 12)
         labels = [re.sub(r" (doubled|in|from)", r"\n\1", title) for title in TITLES.values()]
         axes.set_xticks(range(len(TITLES)), labels, size="xx-small")
         axes.set_title(names.get(setting, setting), size="small")
         letter(axes, "bcd"[place])
         if place == 0:
             axes.set_ylabel("fit error")
+    free, held = series_colours(2)
     handles = [
         Line2D([], [], color="0.6", lw=0.7, marker="o", ms=3, label="one seed"),
-        Line2D([], [], ls="", marker="_", ms=12, mew=2, color=series_colours(1)[0], label="median"),
+        Line2D([], [], ls="", marker="_", ms=12, mew=2, color=free, label="median"),
+        Line2D([], [], ls="", marker="_", ms=12, mew=2, color=held, label="median, ratio of rates held"),
         Line2D([], [], ls="", marker="D", mfc="white", mec="0.2", ms=4, label="recorded by the authors"),
     ]
-    below.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="x-small")
+    below.legend(handles=handles, loc="outside lower center", ncols=4, fontsize="x-small")
     return figure
 
 
@@ -108,18 +129,23 @@ if "snakemake" in globals():
         section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
         table = store.read_csv(files["fits"])
         first = section["settings"][0]
-        runs = [run for path in files["histories"][first] for run in dynamics.read_history(path)]
+        runs = {
+            name: [run for path in files["histories"][name] for run in dynamics.read_history(path)]
+            for name in section["settings"]
+        }
         found = errors(table, section["settings"])
         missing = [name for name in section["settings"] if name not in set(found["setting"])]
         if missing:
             raise StoreError(f"{files['fits']}: no run of {', '.join(missing)} learned, so no fits can be compared")
+        found = with_held(found, runs)
         seed = int(found.loc[found["setting"] == first, "seed"].iloc[0])
         with styled():
-            drawn = curves(next(run for run in runs if run.seed == seed), table, first)
+            drawn = curves(next(run for run in runs[first] if run.seed == seed), table, first)
             figure = draw(drawn, found, pd.read_csv(snakemake.input.published), section["names"])
             save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, [drawn, found])
         medians = found.groupby(["setting", "system"], sort=False)["factor"].median().round(2)
         absorbed = [f"{TITLES[system]} ({setting})" for (setting, system), factor in medians.items() if factor < 2]
+        held = found.groupby(["setting", "system"], sort=False)["held_factor"].median().drop("theory", level="system")
         counts = found[found["system"] == "theory"].groupby("setting", sort=False).size()
         write_caption(
             snakemake.output.caption,
@@ -127,5 +153,6 @@ if "snakemake" in globals():
             first=first,
             seed=seed,
             counts=", ".join(f"{setting}: {count}" for setting, count in counts.items()),
+            least=", ".join(f"{setting}: {own.min():.2g}" for setting, own in held.groupby("setting", sort=False)),
             absorbed=", ".join(one for one in absorbed if not one.startswith("theory")) or "none",
         )

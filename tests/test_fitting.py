@@ -239,3 +239,20 @@ def test_errors_say_what_is_wrong():
     fails("no system 'other'; one of theory, dy_doubled", system="other")
     for times in (np.arange(5.0), np.arange(1.0, EPOCHS + 1), np.zeros(EPOCHS)):
         fails("times of 300 records have to rise from 0", t=times)
+
+
+def test_the_speed_alone_is_found_where_the_ratio_is_that_of_a_small_start():
+    pair, rates = Pair(1.0, 0.5, 1e-4, 0.0, 0.0), Rates(7e-4, 0.04)
+    record = effective.trajectory(np.arange(6000.0), pair, rates)
+    found, error = fitting.fit_speed(record, pair.dx2, pair.dy2)
+    assert found.eta_h == pytest.approx(rates.eta_h, rel=1e-2)
+    assert found.eta_y == pytest.approx(rates.eta_y, rel=1e-2)
+    assert found.eta_h / found.eta_y == pytest.approx(record[0, -1] ** 2 / 0.5)
+    for system in effective.SYSTEMS:
+        if system != "theory":
+            # No better than with both rates free, and far from the theory, whose record this is.
+            other = fitting.fit_speed(record, pair.dx2, pair.dy2, system)[1]
+            assert other >= fitting.fit(record, pair.dx2, pair.dy2, system=system).error * (1 - 1e-6)
+            assert other > 10 * error
+    with pytest.raises(DataError, match="above 0"):
+        fitting.fit_speed(record, pair.dx2, 0.0)

@@ -115,6 +115,32 @@ def fit(
     )
 
 
+def fit_speed(record: Floats, dx2: float, dy2: float, system: str = "theory") -> tuple[Rates, float]:
+    """The best rates in the ratio at which the theory's small start ends as recorded, and their sum of squares.
+
+    record: h, y and w (3 x epochs), as `fit` takes it. eta_h / eta_y = h_end^2 / (||dx||^2 ||dy*||^2), so that A_low is
+    the last squared distance: the guesses of the authors' code, of which only the speed is free. Raises DataError where
+    there is no such ratio.
+    """
+    record = np.asarray(record, dtype=np.float64)
+    if not np.isfinite(record).all() or record[0, 0] <= 0 or dx2 <= 0 or dy2 <= 0:
+        raise DataError("the ratio of the rates needs a finite record with ||dh||^2, ||dx||^2 and ||dy*||^2 above 0")
+    t, pair = np.arange(record.shape[1], dtype=np.float64), Pair(dx2, dy2, *record[:, 0])
+    ratio = record[0, -1] ** 2 / (dx2 * dy2)
+
+    def error(log: float) -> float:
+        rates = Rates(ratio * 10.0**log, 10.0**log)
+        exact = system == "theory"
+        made = effective.trajectory(t, pair, rates) if exact else effective.integrated(t, pair, rates, system)
+        return float((np.nan_to_num(made - record, nan=1e3, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3) ** 2).sum())
+
+    speeds = np.linspace(-1.5, 3.5, 5 * GRID) - np.log10(t[-1]) - np.log10(ratio * dx2 * dy2) / 2
+    best = float(min(speeds, key=error))
+    step = float(speeds[1] - speeds[0])
+    found = minimize_scalar(error, bounds=(best - step, best + step), method="bounded", options={"xatol": 1e-7})
+    return Rates(float(ratio * 10.0**found.x), float(10.0**found.x)), float(found.fun)
+
+
 def _starts(record: Floats, t: Floats, pair: Pair, weight: Floats) -> list[Floats]:
     """Guesses: the best speed of a grid for each ratio of the rates that the record suggests.
 

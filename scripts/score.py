@@ -4,7 +4,6 @@ import json
 from contextlib import ExitStack
 
 from repalign import scoring, store
-from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.runs import RunFiles
 
@@ -15,8 +14,7 @@ if "snakemake" in globals():
         paths = snakemake.input
         earlier = stack.enter_context(RunFiles(settings[0], paths.get("earlier", [])))
         own = stack.enter_context(RunFiles(settings[-1], [paths.own]))
-        if earlier.probes not in (None, own.probes):
-            raise StoreError(f"{earlier.paths[0]} and {paths.own}: their probe points differ")
+        earlier.check_same_points(own)
         factors = {
             representations: stack.enter_context(store.opened(path, "factors"))
             for representations, path in zip(

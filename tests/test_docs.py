@@ -31,7 +31,8 @@ def run(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_prints_what_it_says(page: Path) -> None:
+def test_a_page_prints_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # pages may write files
     for said, printed in run(page):
         assert [line.rstrip() for line in printed.splitlines()] == [line.rstrip() for line in said.splitlines()]
 

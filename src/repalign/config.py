@@ -777,6 +777,44 @@ class DynamicsSetting(Section):
         return given
 
 
+# --- representations made elsewhere -----------------------------------------------------------------------------------
+
+
+GIVEN_FORMATS = (".npy", ".npz", ".h5", ".hdf5", ".safetensors", ".parquet")
+
+
+class GivenScore(Score):
+    """As `Score`; there are no decoders and no outputs to compare."""
+
+    measures: Annotated[list[Measure], Field(min_length=1)] = ["mean_cca", "linear_r2", "affine_r2", "cka_debiased"]
+
+
+class GivenSetting(Section):
+    """Representations of one model, or of several runs of it, that lie on disk.
+
+    runs: a file a run (.npy, .npz, .h5, .safetensors, .parquet); arrays: the name of each layer's array in it, points x
+    units (where a file holds one array, it is the layer output); ids or ids_file: the array of identifiers of the
+    points in each file, or a text file with one a line. Runs are compared point by point: by identifier, or, without
+    any, in the order of the rows.
+    """
+
+    runs: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    arrays: dict[Name, str] = {}
+    ids: str | None = None
+    ids_file: str | None = None
+    score: GivenScore = GivenScore()
+
+    @property
+    def seeds(self) -> Seeds:
+        """The runs by number, each a job of its own."""
+        return Seeds(count=len(self.runs), block=1)
+
+    @property
+    def represent(self) -> Represent:
+        """Which layers there are."""
+        return Represent(layers=list(self.arrays) or ["output"])
+
+
 def _partial(annotation: Any) -> Any:
     """The same type with every key of every section optional: what an override may hold."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -809,6 +847,7 @@ def _partial_section(*models: type[Section]) -> type[Section]:
 Override = _partial_section(Setting)
 LanguageOverride = _partial_section(LanguageSetting)
 DynamicsOverride = _partial_section(DynamicsSetting)
+GivenOverride = _partial_section(GivenSetting)
 LanguageModel = _partial(LanguageSetting.model_fields["model"].annotation)
 
 
@@ -871,12 +910,35 @@ class DynamicsStudy(DynamicsSetting):
         return _expand(self, DynamicsSetting)
 
 
+class GivenStudy(Section):
+    """Representations that were made elsewhere: what its settings share, and the settings, each with `runs`."""
+
+    kind: Literal["given"]
+    runs: None = None
+    arrays: dict[Name, str] = {}
+    ids: str | None = None
+    ids_file: str | None = None
+    score: GivenScore = GivenScore()
+    settings: dict[Name, GivenOverride]  # type: ignore[valid-type]
+    across: Across = []
+    sweeps: Annotated[dict[Name, Sweep], Field(max_length=0, description="nothing is trained")] = {}
+
+    def expand(self) -> "Expansion":
+        """As `Study.expand`."""
+        return _expand(self, GivenSetting)
+
+
 def _expand(
-    study: Study | LanguageStudy | DynamicsStudy, kind: type[Setting] | type[LanguageSetting] | type[DynamicsSetting]
+    study: Study | LanguageStudy | DynamicsStudy | GivenStudy,
+    kind: type[Setting] | type[LanguageSetting] | type[DynamicsSetting] | type[GivenSetting],
 ) -> "Expansion":
     given = {name: getattr(study, name) for name in kind.model_fields}
     # `model` is an override itself: settings may say of which kind it is.
-    base = {name: own.model_dump(exclude_unset=name == "model") for name, own in given.items() if own is not None}
+    base = {
+        name: own.model_dump(exclude_unset=name == "model") if isinstance(own, Section) else own
+        for name, own in given.items()
+        if own is not None
+    }
     raw = {
         name: _merge(base, override.model_dump(exclude_unset=True))  # type: ignore[attr-defined]
         for name, override in study.settings.items()
@@ -918,7 +980,7 @@ def _expand(
 class Expansion(BaseModel):
     """A study's settings by name, its sweeps (sweep -> starting setting -> value -> setting), pairs across settings."""
 
-    settings: dict[str, Any]  # Setting, LanguageSetting or DynamicsSetting
+    settings: dict[str, Any]  # of the study's kind
     across: list[list[str]]
     sweeps: dict[str, dict[str, dict[int | float | str | bool, str]]]
 
@@ -1229,7 +1291,8 @@ class Config(Section):
         Annotated[
             Annotated[Study, Tag("discriminative")]
             | Annotated[LanguageStudy, Tag("language")]
-            | Annotated[DynamicsStudy, Tag("dynamics")],
+            | Annotated[DynamicsStudy, Tag("dynamics")]
+            | Annotated[GivenStudy, Tag("given")],
             Discriminator(_study_kind),
         ],
     ] = {}
@@ -1286,8 +1349,10 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     return config, expansions
 
 
-def _setting_problems(config: Config, setting: Setting | LanguageSetting | DynamicsSetting) -> list[str]:
+def _setting_problems(config: Config, setting: Setting | LanguageSetting | DynamicsSetting | GivenSetting) -> list[str]:
     problems = []
+    if isinstance(setting, GivenSetting):
+        return _given_problems(setting)
     if isinstance(setting, DynamicsSetting):
         return _dynamics_problems(config, setting)
     if setting.data.dataset not in config.datasets:
@@ -1316,6 +1381,25 @@ def _setting_problems(config: Config, setting: Setting | LanguageSetting | Dynam
         for layer in getattr(represent, key):
             if layer not in layers:
                 problems.append(f"represent.{key}: no layer '{layer}'; layers: {', '.join(layers)}")
+    return problems
+
+
+def _given_problems(setting: GivenSetting) -> list[str]:
+    problems = []
+    for place, path in [
+        *((f"runs.{number}", path) for number, path in enumerate(setting.runs)),
+        *([("ids_file", setting.ids_file)] if setting.ids_file is not None else []),
+    ]:
+        if Path(path).is_dir():
+            problems.append(f"{place}: '{path}' is a folder; name the file")
+        elif not Path(path).is_file():
+            problems.append(f"{place}: no file '{path}'")
+        elif place != "ids_file" and Path(path).suffix.lower() not in GIVEN_FORMATS:
+            problems.append(f"{place}: '{path}' is none of {', '.join(GIVEN_FORMATS)}")
+    if setting.ids is not None and setting.ids_file is not None:
+        problems.append("ids: there is an ids_file as well; keep one of them")
+    outputs = [name for name in ("decoder_r2", "d_rep", *OF_OUTPUTS) if name in setting.score.measures]
+    problems += [f"score.measures: {name} needs decoders, and files of representations have none" for name in outputs]
     return problems
 
 
@@ -1445,7 +1529,8 @@ def _across_problems(expansion: Expansion) -> list[str]:
     problems = []
     for number, pair in enumerate(expansion.across):
         first, second = (expansion.settings[name] for name in pair)
-        if first.data.dataset != second.data.dataset:
+        given = isinstance(first, GivenSetting)  # whose points are compared when they are read
+        if not given and first.data.dataset != second.data.dataset:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")
         if first.score.model_copy(update={"layers": second.score.layers}) != second.score:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} differ in their score sections")
@@ -1563,13 +1648,13 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
         if figure.study not in config.studies:
             return [f"study: no study '{figure.study}'; studies: {', '.join(config.studies)}"]
         expansion = expansions[figure.study]
-        language = isinstance(config.studies[figure.study], LanguageStudy)
-        if isinstance(config.studies[figure.study], DynamicsStudy):
-            return [f"study: {figure.study} is of kind dynamics, which this figure does not draw"]
+        kind = _study_kind(config.studies[figure.study])
+        own = isinstance(figure, ClassificationFigure | ContrastiveFigure | WordsFigure)
         if isinstance(figure, LanguageFigure):
-            return _language_figure_problems(expansion, figure) if language else ["study: not of kind language"]
-        if isinstance(figure, ClassificationFigure | ContrastiveFigure | WordsFigure) and language:
-            return [f"study: {figure.study} is of kind language, which this figure does not draw"]
+            wrong = ["study: not of kind language"]
+            return _language_figure_problems(expansion, figure) if kind == "language" else wrong
+        if kind == "dynamics" or (own and kind != "discriminative"):
+            return [f"study: {figure.study} is of kind {kind}, which this figure does not draw"]
         if isinstance(figure, ClassificationFigure):
             return _classification_problems(expansion, figure)
         if isinstance(figure, ContrastiveFigure):

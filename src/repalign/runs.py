@@ -83,20 +83,19 @@ class RunFiles:
     def __init__(self, setting: str, paths: Iterable[str | Path]) -> None:
         self.setting, self.paths = setting, list(paths)
         self._opened: list[Any] = []
+        self._files: list[h5py.File] = []
 
     def __enter__(self) -> "RunFiles":
         self.runs: list[Run] = []
         self.labels: NDArray[np.int64] | None = None
-        self.probes: str | None = None
         try:
             for path in self.paths:
                 context = store.opened(path, "representations")
                 file = context.__enter__()
                 self._opened.append(context)
-                own = store.text(file, "probes")
-                if self.probes not in (None, own):
-                    raise StoreError(f"{path}: other probe points than the files beside it")
-                self.probes = own
+                self._files.append(file)
+                if store.text(file, "probes") != store.text(self._files[0], "probes"):
+                    raise _other_points(self._files[0], file)
                 if "y" in store.names(file, "probes"):
                     self.labels = store.read(file, "probes/y")
                 self.runs += _runs_of(file, self.setting, str(path))
@@ -105,9 +104,31 @@ class RunFiles:
             raise
         return self
 
+    def check_same_points(self, other: "RunFiles") -> None:
+        """Raises StoreError where the other files hold other probe points than these."""
+        for file in other._files[:1]:
+            if self._files and store.text(self._files[0], "probes") != store.text(file, "probes"):
+                raise _other_points(self._files[0], file)
+
     def __exit__(self, *error: object) -> None:
+        self._files.clear()
         while self._opened:
             self._opened.pop().__exit__(None, None, None)
+
+
+def _other_points(first: h5py.File, second: h5py.File) -> StoreError:
+    """What to say of two files of different probe points."""
+    known = ["probes" in store.names(file, "/") and "id" in store.names(file, "probes") for file in (first, second)]
+    said = f"{first.filename} and {second.filename}: their probe points differ"
+    if not all(known):
+        if any(known):
+            said += f"; only {(first if known[0] else second).filename} has identifiers"
+        return StoreError(said)
+    one, other = (set(store.read_texts(file, "probes/id")) for file in (first, second))
+    for here, missing in ((second, one - other), (first, other - one)):
+        if missing:
+            said += f"; {len(missing)} are not in {here.filename}, such as '{min(missing)}'"
+    return StoreError(said)
 
 
 def _runs_of(file: h5py.File, setting: str, path: str) -> Iterator[Run]:

@@ -13,7 +13,7 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 os.environ.update(PYTHONPATH=os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from repalign.config import DynamicsStudy, HubModel, LanguageStudy, ModelFolder, SmallGpt2, canonical, load
+from repalign.config import DynamicsStudy, GivenStudy, HubModel, LanguageStudy, ModelFolder, SmallGpt2, canonical, load
 from repalign.errors import ConfigError
 from repalign.fingerprint import fingerprint
 
@@ -183,7 +183,9 @@ LANGUAGE = [name for name, study in CONFIG.studies.items() if isinstance(study, 
 LANGUAGE_STUDIES = "|".join(map(re.escape, LANGUAGE)) or "(?!)"
 DYNAMICS = [name for name, study in CONFIG.studies.items() if isinstance(study, DynamicsStudy)]
 DYNAMICS_STUDIES = "|".join(map(re.escape, DYNAMICS)) or "(?!)"
-OTHER_STUDIES = "|".join(re.escape(name) for name in STUDIES if name not in LANGUAGE + DYNAMICS) or "(?!)"
+GIVEN = [name for name, study in CONFIG.studies.items() if isinstance(study, GivenStudy)]
+GIVEN_STUDIES = "|".join(map(re.escape, GIVEN)) or "(?!)"
+OTHER_STUDIES = "|".join(re.escape(name) for name in STUDIES if name not in LANGUAGE + DYNAMICS + GIVEN) or "(?!)"
 HUB_MODELS = {
     found.model.folder: found.model
     for study in LANGUAGE
@@ -217,6 +219,16 @@ def language_runs(wildcards):
         return {"folder": model.path, "seeds": seeds(wildcards)}
     found = {"folder": str(language_models(wildcards)["models"]), "seeds": seeds(wildcards)}
     return found if isinstance(model, HubModel) else found | {"steps": setting(wildcards).train.saved_steps()}
+
+
+# --- representations made elsewhere -------------------------------------------------------------------------------
+
+
+def given_files(wildcards):
+    """The file of a run, and that of the identifiers where there is one."""
+    found = setting(wildcards)
+    (run,) = seeds(wildcards)
+    return {"run": found.runs[run]} | ({"ids": found.ids_file} if found.ids_file is not None else {})
 
 
 # --- studies of dynamics ------------------------------------------------------------------------------------------
@@ -380,7 +392,8 @@ def study_results(study):
     trained = [
         f"{R}/runs/{study}/{name}/{block}"
         for name, block in jobs
-        if study not in LANGUAGE or isinstance(STUDIES[study].settings[name].model, SmallGpt2)
+        if study not in LANGUAGE + GIVEN
+        or (study in LANGUAGE and isinstance(STUDIES[study].settings[name].model, SmallGpt2))
     ]
     weights = "models" if study in LANGUAGE else "weights.safetensors"
     return [

@@ -1,0 +1,180 @@
+"""The represent stage of representations made elsewhere: read from the user's files, checked, put in order."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from repalign import store
+from repalign.errors import DataError
+
+logger = logging.getLogger(__name__)
+OUTPUT = "output"
+"""The layer of a file that holds one array."""
+STEP = 1  # what step 0, the untrained network, was is not known
+
+
+def represent(
+    target: str | Path, source: str | Path, seed: int, section: Mapping[str, Any], ids_file: str | Path | None = None
+) -> None:
+    """Writes the representations of one run in the layout of `representing.represent`, without decoders.
+
+    section: `arrays`, the name of the array in the file by layer (empty: the one array there is), and `ids`, the name
+    of the array of identifiers, if there is one; ids_file: a text file with one identifier a line instead. With
+    identifiers, rows are sorted by them, so that runs whose rows come in another order are compared point by point.
+    Raises DataError where the file does not hold finite points x units.
+    """
+    layers = read_layers(source, section["arrays"])
+    points = len(next(iter(layers.values())))
+    where, ids = _identifiers(source, section.get("ids"), ids_file)
+    if ids is not None and len(ids) != points:
+        raise DataError(f"{where}: {len(ids)} identifiers of {points} points in {source}")
+    with store.create(target, "representations", section, seeds=[seed], steps=[STEP], diverged_at=[-1]) as file:
+        if ids is None:
+            logger.warning("%s: no ids; rows are taken for the same %d points in the same order", source, points)
+            order, digest = np.arange(points), hashlib.sha256(f"{points} points".encode())
+        else:
+            order = np.array(sorted(range(points), key=ids.__getitem__))
+            ordered = [ids[place] for place in order]
+            twice = next((a for a, b in pairwise(ordered) if a == b), None)
+            if twice is not None:
+                raise DataError(f"{where}: the identifier '{twice}' stands there twice; each point needs its own")
+            digest = hashlib.sha256("\n".join(ordered).encode())
+            store.put_texts(file, "probes/id", ordered, "identifier of a probe point")
+        store.annotate(file, "probes", digest.hexdigest())
+        file.require_group(f"step-{STEP:07d}/decoder")
+        for layer, values in layers.items():
+            store.put(file, f"step-{STEP:07d}/encoder/{layer}", values[order][None], "activation", 1)
+        logger.info("%s: layers %s of %d points", source, ", ".join(layers), points)
+
+
+def read_layers(path: str | Path, arrays: Mapping[str, str]) -> dict[str, NDArray[np.floating]]:
+    """The arrays of a file by layer, each points x units, finite, float32 or float64.
+
+    float16 becomes float32, and integers become float64. Raises DataError, which names the file and the
+    array, for anything else.
+    """
+    found = _read(path, arrays.values())
+    if not arrays:
+        if len(found) != 1:
+            raise DataError(f"{path}: holds {_listed(found)}; say in arrays which is which layer")
+        arrays = {OUTPUT: next(iter(found))}
+    layers = {layer: _checked(f"{path}, {name}", found[name]) for layer, name in arrays.items()}
+    counts = {layer: len(values) for layer, values in layers.items()}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{layer} {count}" for layer, count in counts.items())
+        raise DataError(f"{path}: layers of different numbers of points: {shown}")
+    return layers
+
+
+def _checked(where: str, values: NDArray[Any]) -> NDArray[np.floating]:
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"{where}: numbers of type {values.dtype}; a representation has real numbers")
+    if values.ndim != 2:
+        advice = "give one unit as points x 1" if values.ndim < 2 else "flatten it, or average over positions"
+        raise DataError(f"{where}: shape {values.shape}; expected points x units, so {advice}")
+    if 0 in values.shape:
+        raise DataError(f"{where}: shape {values.shape} holds nothing")
+    single = values.dtype.kind == "f" and values.dtype.itemsize <= 4
+    kept: NDArray[np.floating] = values.astype(np.float32 if single else np.float64)
+    bad = ~np.isfinite(kept).all(axis=1)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(f"{where}: {bad.sum()} of {len(kept)} rows are not finite, the first is row {first}")
+    return kept
+
+
+def _identifiers(source: str | Path, name: str | None, ids_file: str | Path | None) -> tuple[str, list[str] | None]:
+    """Where the identifiers come from, and these, in the order of the rows; None where there are none."""
+    if ids_file is not None:
+        try:
+            return str(ids_file), Path(ids_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{ids_file}: no text with one identifier a line ({error})") from None
+    if name is None:
+        return str(source), None
+    values = _read(source, [name])[name]
+    if values.ndim != 1 or values.dtype.kind not in "iuSUO":
+        raise DataError(f"{source}, {name}: {values.dtype} of shape {values.shape}; identifiers are texts or integers")
+    return f"{source}, {name}", [one.decode() if isinstance(one, bytes) else str(one) for one in values.tolist()]
+
+
+def _read(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """The named arrays of a file, or all where none is named."""
+    path, names = Path(path), list(names)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if not path.stat().st_size:
+        raise DataError(f"{path}: an empty file")
+    try:
+        found = READERS[path.suffix.lower()](path, names)
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: damaged, truncated or no {path.suffix} file ({reason})") from None
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise DataError(f"{path}: no array '{missing[0]}'; it holds {_listed(found)}")
+    return found
+
+
+def _listed(found: Iterable[str]) -> str:
+    names = list(found)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return (", ".join(f"'{name}'" for name in names[:10]) or "no array") + more
+
+
+def _npy(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    values = np.load(path, allow_pickle=False)
+    return dict.fromkeys(names or [path.stem], values)
+
+
+def _npz(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    with h5py.File(path, "r") as file:
+        known: list[str] = []
+        file.visititems(lambda name, node: known.append(name) if isinstance(node, h5py.Dataset) else None)
+        for name in names or known:
+            plain = name.strip("/")
+            if plain in known:
+                found[name] = np.asarray(
+                    file[plain].asstr()[...] if file[plain].dtype.kind == "O" else file[plain][...]
+                )
+        return found if len(found) == len(names or known) else found | dict.fromkeys(known, np.empty(0))
+
+
+def _safetensors(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    return dict(load_file(path))
+
+
+def _parquet(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    try:
+        table = pd.read_parquet(path)
+    except ImportError:
+        raise DataError(f"{path}: reading parquet needs pyarrow; pip install pyarrow") from None
+    columns = {name: table[name].tolist() for name in names or table.columns if name in table}
+    return {name: np.array(values) for name, values in columns.items()} or dict.fromkeys(table.columns, np.empty(0))
+
+
+READERS = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".safetensors": _safetensors,
+    ".parquet": _parquet,
+}
+"""Formats by the end of a file's name."""

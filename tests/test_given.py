@@ -1,0 +1,278 @@
+"""Representations made elsewhere: every format, what is refused, and the pipeline from files to scores."""
+
+import os
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from repalign import store
+from repalign.config import GIVEN_FORMATS, load
+from repalign.errors import ConfigError, DataError
+from repalign.representing_given import READERS, represent
+from tests.pipeline import ROOT, copy_project, planned, snakemake, write_yaml
+
+POINTS, UNITS = 30, 4
+VALUES = np.random.default_rng(0).normal(size=(POINTS, UNITS)).astype(np.float32)
+IDS = [f"image {n:03d}" for n in range(POINTS)]
+
+
+def written(folder: Path, ending: str, arrays: dict[str, np.ndarray]) -> Path:
+    path = folder / f"a file{ending}"
+    if ending == ".npy":
+        np.save(path, next(iter(arrays.values())))
+    elif ending == ".npz":
+        np.savez(path, **arrays)
+    elif ending in (".h5", ".hdf5"):
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[f"deep/{name}"] = values
+    elif ending == ".safetensors":
+        save_file(arrays, path)
+    else:
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed: parquet files are not read")
+        pd.DataFrame({name: list(values) for name, values in arrays.items()}).to_parquet(path)
+    return path
+
+
+def made(folder: Path, source: Path, arrays=None, ids=None, ids_file=None) -> dict[str, np.ndarray]:
+    """What the stage writes, by layer."""
+    target = folder / "made.h5"
+    represent(target, source, 3, {"arrays": arrays or {}, "ids": ids}, ids_file)
+    with store.opened(target, "representations") as file:
+        assert file.attrs["seeds"].tolist() == [3]
+        layers = store.names(file, "step-0000001/encoder")
+        return {layer: store.read(file, f"step-0000001/encoder/{layer}")[0] for layer in layers}
+
+
+def test_the_config_and_the_reader_know_the_same_formats():
+    assert tuple(READERS) == GIVEN_FORMATS
+
+
+@pytest.mark.parametrize("ending", GIVEN_FORMATS)
+def test_one_array_is_the_output(tmp_path, ending):
+    found = made(tmp_path, written(tmp_path, ending, {"x": VALUES}))
+    assert list(found) == ["output"]
+    np.testing.assert_array_equal(found["output"], VALUES)
+
+
+@pytest.mark.parametrize("ending", [ending for ending in GIVEN_FORMATS if ending != ".npy"])
+def test_arrays_are_found_by_name_and_rows_by_number(tmp_path, ending):
+    order = np.random.default_rng(1).permutation(POINTS)
+    numbers = np.arange(100, 100 + POINTS)
+    arrays = {"x": VALUES[order], "y": 2 * VALUES[order], "number": numbers[order]}
+    deep = "/deep/" if ending in (".h5", ".hdf5") else ""
+    names = {"hidden": f"{deep}x", "output": f"{deep}y"}
+    found = made(tmp_path, written(tmp_path, ending, arrays), names, f"{deep}number")
+    np.testing.assert_array_equal(found["hidden"], VALUES)
+    np.testing.assert_array_equal(found["output"], 2 * VALUES)
+
+
+@pytest.mark.parametrize("dtype", ["S", "U", "object"])
+def test_identifiers_may_be_texts(tmp_path, dtype):
+    order = np.random.default_rng(1).permutation(POINTS)
+    own = np.array(IDS)[order]
+    if dtype == "object":
+        path = tmp_path / "texts.h5"
+        with h5py.File(path, "w") as file:
+            file["x"] = VALUES[order]
+            file["id"] = own.astype(object)
+    else:
+        path = tmp_path / "texts.npz"
+        np.savez(path, x=VALUES[order], id=own.astype(dtype))
+    np.testing.assert_array_equal(made(tmp_path, path, {"output": "x"}, "id")["output"], VALUES)
+
+
+def test_identifiers_may_lie_in_a_file_of_their_own(tmp_path):
+    order = np.random.default_rng(1).permutation(POINTS)
+    (tmp_path / "ids.txt").write_text("\n".join(np.array(IDS)[order]) + "\n")
+    path = written(tmp_path, ".npy", {"x": VALUES[order]})
+    np.testing.assert_array_equal(made(tmp_path, path, ids_file=tmp_path / "ids.txt")["output"], VALUES)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"), [("f2", "f4"), ("f4", "f4"), ("f8", "f8"), (">f8", "f8"), ("i2", "f8"), ("u1", "f8")]
+)
+def test_numbers_keep_their_values(tmp_path, dtype, kept):
+    values = (VALUES * 20).round().clip(0, 100).astype(dtype)
+    found = made(tmp_path, written(tmp_path, ".npy", {"x": values}))["output"]
+    assert found.dtype == np.dtype(kept)
+    np.testing.assert_array_equal(found, values.astype(np.float64))
+
+
+def bad(row: int) -> np.ndarray:
+    values = VALUES.copy()
+    values[row, 1], values[row + 2, 0] = np.nan, np.inf
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (bad(7), "2 of 30 rows are not finite, the first is row 7"),
+        (VALUES[:, 0], r"shape \(30,\); expected points x units, so give one unit as points x 1"),
+        (VALUES.reshape(30, 2, 2), r"shape \(30, 2, 2\); expected points x units, so flatten it, or average"),
+        (VALUES + 1j, "numbers of type complex64; a representation has real numbers"),
+        (np.array(IDS), "numbers of type <U9"),
+        (VALUES > 0, "numbers of type bool"),
+        (VALUES[:0], r"shape \(0, 4\) holds nothing"),
+    ],
+)
+def test_what_is_no_representation_is_refused(tmp_path, values, said):
+    with pytest.raises(DataError, match=rf"a file\.npy, a file: {said}"):
+        made(tmp_path, written(tmp_path, ".npy", {"x": values}))
+
+
+def test_pickled_arrays_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"x\.npy: damaged, truncated or no \.npy file \(Object arrays cannot be loaded"):
+        made(tmp_path, tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("ending", GIVEN_FORMATS)
+def test_damaged_files_are_named(tmp_path, ending):
+    path = written(tmp_path, ending, {"x": VALUES})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=rf"a file\{ending}: damaged, truncated or no \{ending} file"):
+        made(tmp_path, path)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="an empty file"):
+        made(tmp_path, path)
+    path.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        made(tmp_path, path)
+
+
+def test_layers_and_identifiers_that_do_not_fit_are_named(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=VALUES, b=VALUES[:20], twice=np.repeat(np.arange(15), 2), short=np.arange(9), real=VALUES[:, 0])
+    for arrays, ids, said in (
+        ({}, None, r"holds 'a', 'b', 'twice', 'short', 'real'; say in arrays which is which layer"),
+        ({"output": "c"}, None, "no array 'c'; it holds 'a', 'b'"),
+        ({"one": "a", "two": "b"}, None, "layers of different numbers of points: one 30, two 20"),
+        ({"output": "a"}, "twice", "the identifier '0' stands there twice"),
+        ({"output": "a"}, "short", "9 identifiers of 30 points"),
+        ({"output": "a"}, "real", r"real: float32 of shape \(30,\); identifiers are texts or integers"),
+        ({"output": "a"}, "none", "no array 'none'"),
+    ):
+        with pytest.raises(DataError, match=said):
+            made(tmp_path, path, arrays, ids)
+
+
+def config_of(setting: str, study: str = "") -> None:
+    load({"studies": {"mine": yaml.safe_load(f"{{kind: given, {study} settings: {{one: {setting}}}}}")}})
+
+
+def test_a_wrong_key_of_given_representations_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", VALUES)
+    Path("x.csv").touch()
+    Path("folder").mkdir()
+    os.symlink("loop.npy", "loop.npy")
+    for setting, study, said in (
+        ("{}", "", "settings.one.runs: Field required"),
+        ("{runs: []}", "", "settings.one.runs"),
+        ("{runs: [y.npy]}", "", "runs.0: no file 'y.npy'"),
+        ("{runs: [x.npy, loop.npy]}", "", "runs.1: no file 'loop.npy'"),
+        ("{runs: [folder]}", "", "runs.0: 'folder' is a folder; name the file"),
+        ("{runs: [x.csv]}", "", "runs.0: 'x.csv' is none of .npy, .npz"),
+        ("{runs: [x.npy], ids_file: ids.txt}", "", "ids_file: no file 'ids.txt'"),
+        ("{runs: [x.npy], ids: a, ids_file: x.csv}", "", "ids: there is an ids_file as well"),
+        ("{runs: [x.npy]}", "score: {measures: [mean_kl]},", "score.measures: mean_kl needs decoders"),
+        ("{runs: [x.npy], train: {}}", "", "unknown key 'train'"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            config_of(setting, study)
+    config_of("{runs: [x.npy]}")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A project with two models' files, whose rows come in another order, and a linear map between them."""
+    folder = copy_project(tmp_path_factory.mktemp("given") / "a project")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 5))
+    (folder / "my files").mkdir()
+    for run in range(2):
+        np.savez(folder / f"my files/one-{run}.npz", x=x @ rng.normal(size=(5, 5 + run)), id=np.arange(200))
+        order = rng.permutation(200)
+        np.savez(folder / f"my files/other-{run}.npz", x=(x @ rng.normal(size=(5, 4)))[order], id=order)
+    names = {name: [f"my files/{name}-{run}.npz" for run in range(2)] for name in ("one", "other")}
+    study = {
+        "kind": "given",
+        "arrays": {"output": "x"},
+        "ids": "id",
+        "score": {"measures": ["mean_cca", "affine_r2"], "shuffles": 19, "resamples": 4},
+        "settings": {name: {"runs": runs} for name, runs in names.items()},
+        "across": "all",
+    }
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    left_out = {part: dict.fromkeys(raw[part]) for part in ("datasets", "studies", "figures")}
+    left_out["studies"]["mine"] = study
+    left_out["figures"]["mine"] = {"plot": "heatmap", "study": "mine", "measure": "mean_cca"}
+    write_yaml(folder / "overlay.yaml", left_out)
+    snakemake(folder, overlays=["overlay.yaml"])
+    return folder
+
+
+def test_files_are_compared_point_by_point(files):
+    table = store.read_csv(files / "results/scores/mine/pairs.csv")
+    rows = table[(table["measure"] == "mean_cca") & (table["side"] == "f")]
+    assert len(rows) == 6
+    np.testing.assert_allclose(rows["score"], 1, atol=1e-4)
+    assert (files / "results/figures/mine.png").stat().st_size > 0
+    assert planned(files, overlays=["overlay.yaml"]) == set()
+
+
+def test_an_altered_file_is_read_again_and_nothing_else(files):
+    path = files / "my files/other-1.npz"
+    whole = path.read_bytes()
+    with np.load(path) as file:
+        np.savez(path, x=2 * file["x"], id=file["id"])
+    assert planned(files, overlays=["overlay.yaml"]) == {
+        "represent_given mine/other/seeds-001-001",
+        "factor mine/other/seeds-001-001",
+        "score mine/other/seeds-001-001",
+        "score mine/one--other/seeds-001-001",
+        "table mine",
+        "plot_heatmap mine",
+    }
+    path.write_bytes(whole)
+    assert planned(files, overlays=["overlay.yaml"]) == set()
+
+
+def test_other_points_are_named(files):
+    path = files / "my files/other-1.npz"
+    whole = path.read_bytes()
+    with np.load(path) as file:
+        np.savez(path, x=file["x"], id=file["id"] + 3)
+    run = snakemake(files, overlays=["overlay.yaml"], check=False)
+    assert run.returncode != 0
+    assert "their probe points differ; 3 are not in" in run.stdout
+    path.write_bytes(whole)
+    snakemake(files, overlays=["overlay.yaml"])
+
+
+def test_the_page_on_your_own_models_does_what_it_says(tmp_path, monkeypatch):
+    folder = copy_project(tmp_path / "clone")
+    page = (ROOT / "docs/your-own-models.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(folder)
+    (code,) = re.findall(r"```python\n(from pathlib.*?)```", page, re.DOTALL)
+    exec(compile(code, "page", "exec"), {})
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
+    (command,) = re.findall(r"^    \.venv/bin/snakemake --cores 2 (.*)$", page, re.MULTILINE)
+    target, option, name = command.split()
+    assert option == "--configfile"
+    snakemake(folder, target, overlays=[name])
+    assert (folder / "results/figures/mine.png").stat().st_size > 0
+    table = store.read_csv(folder / "results/scores/mine/pairs.csv")
+    rows = table[table["measure"] == "cka_debiased"].set_index(["setting_a", "setting_b"])["score"]
+    assert rows.loc[("large", "small")].min() > 0.8
+    assert rows.loc[("large", "other")].max() < 0.5

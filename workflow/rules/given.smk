@@ -1,0 +1,23 @@
+# Representations that were made elsewhere: no data set and no training, one job a file.
+rule represent_given:
+    input:
+        unpack(given_files),
+    output:
+        f"{R}/representations/{{study}}/{{setting}}/{{block}}.h5",
+    log:
+        f"{R}/logs/represent/{{study}}/{{setting}}/{{block}}.log",
+    benchmark:
+        f"{R}/benchmarks/represent/{{study}}/{{setting}}/{{block}}.tsv"
+    wildcard_constraints:
+        study=GIVEN_STUDIES,
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=16000,
+    params:
+        section=lambda wildcards: canonical({"arrays": setting(wildcards).arrays, "ids": setting(wildcards).ids}),
+        seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
+        code=code("represent_given.py"),
+    script:
+        "../../scripts/represent_given.py"

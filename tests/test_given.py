@@ -15,7 +15,7 @@ from repalign import store
 from repalign.config import GIVEN_FORMATS, load
 from repalign.errors import ConfigError, DataError
 from repalign.representing_given import READERS, represent
-from tests.pipeline import ROOT, copy_project, planned, snakemake, write_yaml
+from pipeline import ROOT, copy_project, planned, snakemake, write_yaml
 
 POINTS, UNITS = 30, 4
 VALUES = np.random.default_rng(0).normal(size=(POINTS, UNITS)).astype(np.float32)

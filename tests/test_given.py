@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from pipeline import ROOT, copy_project, planned, snakemake, write_yaml
 from safetensors.numpy import save_file
 
 from repalign import store
 from repalign.config import GIVEN_FORMATS, load
 from repalign.errors import ConfigError, DataError
 from repalign.representing_given import READERS, represent
-from pipeline import ROOT, copy_project, planned, snakemake, write_yaml
 
 POINTS, UNITS = 30, 4
 VALUES = np.random.default_rng(0).normal(size=(POINTS, UNITS)).astype(np.float32)
@@ -130,7 +130,9 @@ def test_what_is_no_representation_is_refused(tmp_path, values, said):
 
 def test_pickled_arrays_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"x\.npy: damaged, truncated or no \.npy file \(Object arrays cannot be loaded"):
+    with pytest.raises(
+        DataError, match=r"x\.npy: damaged, truncated or no \.npy file \(Object arrays cannot be loaded"
+    ):
         made(tmp_path, tmp_path / "x.npy")
 
 

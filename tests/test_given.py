@@ -1,6 +1,5 @@
 """Representations made elsewhere: every format, what is refused, and the pipeline from files to scores."""
 
-import os
 import re
 from pathlib import Path
 
@@ -176,7 +175,7 @@ def test_a_wrong_key_of_given_representations_is_named(tmp_path, monkeypatch):
     np.save("x.npy", VALUES)
     Path("x.csv").touch()
     Path("folder").mkdir()
-    os.symlink("loop.npy", "loop.npy")
+    Path("loop.npy").symlink_to("loop.npy")
     for setting, study, said in (
         ("{}", "", "settings.one.runs: Field required"),
         ("{runs: []}", "", "settings.one.runs"),

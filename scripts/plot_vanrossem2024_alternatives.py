@@ -102,8 +102,9 @@ def draw(drawn, errors_of, recorded, names):
         top = max(wide.max().max(), held.max(), official.max() if official.notna().any() else 0)
         for position, system in enumerate(TITLES):
             own = rows[rows["system"] == system]
-            axes.text(position, top * 4, f"×{own['factor'].median():.2g}", ha="center", size="x-small")
-            said = f"(×{own['held_factor'].median():.2g})"
+            axes.text(position, top * 4, f"×{own['factor'].median():#.2g}".rstrip("."), ha="center", size="x-small")
+            factor = own["held_factor"].median()
+            said = f"(×{factor:.0f})" if factor >= 10 else f"(×{factor:.1f})"
             axes.text(position, top * 1.6, said, ha="center", size="xx-small", color=series_colours(2)[1])
         axes.set_yscale("log")
         axes.set_ylim(wide.min().min() / 2, top * 12)

@@ -32,7 +32,7 @@ ROOMS = [
     {"store"},
     {"datasets"},
     {"training"},
-    {"representing", "representing_language", "runs", "dynamics"},
+    {"representing", "representing_given", "representing_language", "runs", "dynamics"},
     {"fits"},
     {"factoring"},
     {"scoring"},

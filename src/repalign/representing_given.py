@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +20,7 @@ from repalign import store
 from repalign.errors import DataError
 
 logger = logging.getLogger(__name__)
+DAMAGE = (OSError, EOFError, ValueError, KeyError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error)
 OUTPUT = "output"
 """The layer of a file that holds one array."""
 STEP = 1  # what step 0, the untrained network, was is not known
@@ -117,7 +120,7 @@ def _read(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: an empty file")
     try:
         found = READERS[path.suffix.lower()](path, names)
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: damaged, truncated or no {path.suffix} file ({reason})") from None
     missing = [name for name in names if name not in found]

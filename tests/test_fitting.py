@@ -242,8 +242,8 @@ def test_errors_say_what_is_wrong():
 
 
 def test_the_speed_alone_is_found_where_the_ratio_is_that_of_a_small_start():
-    pair, rates = Pair(1.0, 0.5, 1e-4, 0.0, 0.0), Rates(7e-4, 0.04)
-    record = effective.trajectory(np.arange(6000.0), pair, rates)
+    pair, rates = Pair(1.0, 0.5, 1e-4, 0.0, 0.0), Rates(7e-3, 0.4)
+    record = effective.trajectory(np.arange(600.0), pair, rates)
     found, error = fitting.fit_speed(record, pair.dx2, pair.dy2)
     assert found.eta_h == pytest.approx(rates.eta_h, rel=1e-2)
     assert found.eta_y == pytest.approx(rates.eta_y, rel=1e-2)

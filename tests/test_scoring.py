@@ -832,7 +832,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 
     good = three_seeds(tmp_path / "good.h5")
     other = three_seeds(tmp_path / "other.h5", y=LABELS[::-1].copy())
-    with pytest.raises(StoreError, match=r"other\.h5: other probe points"):
+    with pytest.raises(StoreError, match=r"good\.h5 and .*other\.h5: their probe points differ"):
         opened(good, other)
     with pytest.raises(StoreError, match=r"missing\.h5: no such file"):
         opened(good, tmp_path / "missing.h5")

@@ -12,15 +12,17 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from repalign import __version__
 from repalign.errors import StoreError
+
+if TYPE_CHECKING:  # a fifth of a second that most jobs can do without
+    import pandas as pd
 
 CHUNK_BYTES = 1 << 20
 
@@ -131,7 +133,7 @@ def array(file: h5py.File, name: str) -> h5py.Dataset:
         raise _damaged(file, name, error) from None
 
 
-def put_table(file: h5py.File, name: str, table: pd.DataFrame) -> None:
+def put_table(file: h5py.File, name: str, table: "pd.DataFrame") -> None:
     """A table, one array a column in a group; texts become UTF-8 of fixed length."""
     file.create_group(name).attrs["columns"] = _encoded(table.columns)
     for column in table.columns:
@@ -157,8 +159,10 @@ def _encoded(texts: Iterable[Any]) -> NDArray[np.bytes_]:
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=0) or 1}")
 
 
-def read_table(file: h5py.File, name: str) -> pd.DataFrame:
+def read_table(file: h5py.File, name: str) -> "pd.DataFrame":
     """A table written by `put_table`."""
+    import pandas as pd
+
     try:
         own = [column.decode() for column in file[name].attrs["columns"]]
     except DAMAGE as error:
@@ -171,7 +175,7 @@ def read_table(file: h5py.File, name: str) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """A table as csv, whole or not at all."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
@@ -180,8 +184,10 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
 TEXTS = ("study", "setting", "setting_a", "setting_b", "layer_a", "layer_b", "state", "system", "refused")
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path) -> "pd.DataFrame":
     """A table written by `write_csv`; names stay texts, whatever they look like."""
+    import pandas as pd
+
     texts = dict.fromkeys(TEXTS, str)
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from repalign.errors import MeasureError
 from repalign.measures.catalogue import Measure
@@ -88,7 +88,7 @@ def judged(
     values = np.asarray(resampled, dtype=np.float64)
     if len(values) > 1 and settings.folds > 1:
         error = float(values.std(ddof=1)) / STEP * (settings.folds / (settings.folds - 1)) ** 0.5
-        half = float(stats.t.ppf((1 + settings.confidence) / 2, settings.folds - 1)) * error
+        half = float(stdtrit(settings.folds - 1, (1 + settings.confidence) / 2)) * error
         found["low"], found["high"] = max(score - half, measure.lowest), min(score + half, measure.highest)
     return found
 
@@ -98,6 +98,8 @@ def corrected(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.flo
 
     Benjamini and Hochberg (1995), which holds for positively dependent pairs too.
     """
+    from scipy import stats  # takes long to import, and tables alone need it
+
     values = np.asarray(p_values, dtype=np.float64)
     found: NDArray[Any] = np.full(len(values), np.nan)
     there = np.isfinite(values)

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 
 def pair_interval(
@@ -41,5 +41,5 @@ def pair_interval(
         without = moved[[place[run] for run in group]]
         variance += (len(group) - 1) / len(group) * float(np.sum((without - without.mean()) ** 2))
     freedom = min(len(group) for group in groups) - 1
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * variance**0.5
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * variance**0.5
     return mean, mean - half, mean + half

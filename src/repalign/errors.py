@@ -27,3 +27,7 @@ class MeasureError(RepalignError):
 
 class DiversityError(MeasureError):
     """The diversity condition of Roeder et al. (2021) fails, so no linear map follows from the theorem."""
+
+
+class PluginError(RepalignError):
+    """A function of the user's own cannot be loaded, or does not give what it should."""

@@ -7,7 +7,9 @@ time are not seen; pass those modules explicitly.
 
 import ast
 import hashlib
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1]
@@ -21,24 +23,41 @@ def fingerprint(script: str | Path, *modules: str) -> str:
     """
     script = Path(script).resolve()
     parts = [f"{script.stem}={_digest(script)}"]
-    for module in sorted(_closure(script, modules)):
-        short = module.removeprefix(f"{PACKAGE}.")
-        parts.append(f"{short}={_digest(_path(module))}")
-    return " ".join(parts)
-
-
-def _closure(script: Path, modules: tuple[str, ...]) -> set[str]:
     for module in modules:
         if _path(module) is None:
             raise FileNotFoundError(f"no module {module} under {SOURCE}")
-    found: set[str] = set()
-    waiting = [*modules, *_imports(script, None)]
+    found = _closure([*modules, *_imports(script, None)], _path)
+    for module in sorted(found):
+        short = module.removeprefix(f"{PACKAGE}.")
+        parts.append(f"{short}={_digest(found[module])}")
+    return " ".join(parts)
+
+
+def of_plugin(path: str, root: str | Path = ".") -> str:
+    """Fingerprint of the function `module:function` of a user: its module and those under `root` that it imports.
+
+    Of an installed module, the version of its package. Raises FileNotFoundError where there is neither.
+    """
+    module = path.partition(":")[0]
+    found = _closure([module], partial(_file, Path(root).resolve()))
+    if module in found:
+        return " ".join(f"{name}={_digest(found[name])}" for name in sorted(found))
+    installed = packages_distributions().get(module.partition(".")[0])
+    if not installed:
+        raise FileNotFoundError(f"no module '{module}', neither in the working directory nor installed")
+    return f"{module}={version(installed[0])}"
+
+
+def _closure(modules: Iterable[str], path_of: Callable[[str], Path | None]) -> dict[str, Path]:
+    """The files of these modules and of those that they import, as far as `path_of` knows them."""
+    found: dict[str, Path] = {}
+    waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        path = _path(module)
+        path = path_of(module)
         if module in found or path is None:
             continue
-        found.add(module)
+        found[module] = path
         waiting += _imports(path, module)
         # Importing a.b.c runs a and a.b as well.
         waiting += [module.rpartition(".")[0]] if "." in module else []
@@ -47,9 +66,11 @@ def _closure(script: Path, modules: tuple[str, ...]) -> set[str]:
 
 def _path(module: str) -> Path | None:
     """The file of a module of this package, or None for anything else (another package, or a name within a module)."""
-    if module.partition(".")[0] != PACKAGE:
-        return None
-    base = SOURCE.joinpath(*module.split("."))
+    return _file(SOURCE, module) if module.partition(".")[0] == PACKAGE else None
+
+
+def _file(root: Path, module: str) -> Path | None:
+    base = root.joinpath(*module.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 

@@ -24,7 +24,7 @@ MACHINE_PATH = re.compile(r"""(?:^|[\s"'(])/(?:home|work|root|tmp)/""", re.MULTI
 
 # From the ground up: a room may use its own modules and those of the rooms before it. The first needs errors alone.
 ROOMS = [
-    {"", "errors", "config", "fingerprint", "download", "hub", "jobs"},
+    {"", "errors", "config", "fingerprint", "download", "hub", "jobs", "plugins"},
     {"measures"},
     {"theory"},
     {"alignment"},
@@ -32,7 +32,7 @@ ROOMS = [
     {"store"},
     {"datasets"},
     {"training"},
-    {"representing", "representing_given", "representing_language", "runs", "dynamics"},
+    {"representing", "representing_given", "representing_language", "representing_pretrained", "runs", "dynamics"},
     {"fits"},
     {"factoring"},
     {"scoring"},

@@ -815,6 +815,67 @@ class GivenSetting(Section):
         return Represent(layers=list(self.arrays) or ["output"])
 
 
+ImportPath = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="a function of the user's own, module:function; modules of the working directory or installed ones",
+    ),
+]
+
+
+class ModuleModel(Section):
+    """A torch module: what the function `call` makes of `options`, with `weights` from a .safetensors file."""
+
+    kind: Literal["module"]
+    call: ImportPath
+    options: dict[str, Any] = {}
+    weights: Annotated[str, Field(min_length=1)] | None = None
+
+
+class Pictures(Section):
+    """All pictures of a folder and of the folders in it, identified by their names in it."""
+
+    kind: Literal["images"]
+    path: Annotated[str, Field(min_length=1)]
+
+
+class ModulePoints(Section):
+    """What the function `call` makes of `options`: identifiers and an array of inputs, or pairs of the two one by one."""
+
+    kind: Literal["module"]
+    call: ImportPath
+    options: dict[str, Any] = {}
+
+
+class PretrainedSetting(Section):
+    """Models that were trained elsewhere and are run here, on the same probe points.
+
+    runs: the models, each a run; probes: what they are run on; layers: the name of a submodule by layer (none: the
+    model's own output); pool: of activations with positions their mean, the first, or all of them.
+    """
+
+    runs: Annotated[
+        list[Annotated[ModuleModel | HubModel | ModelFolder, Field(discriminator="kind")]], Field(min_length=1)
+    ]
+    probes: Annotated[Pictures | ModulePoints, Field(discriminator="kind")]
+    layers: dict[Name, str] = {}
+    pool: Literal["mean", "first", "flatten"] = "mean"
+    batch_size: Count = 64
+    device: Device = "auto"
+    score: GivenScore = GivenScore()
+
+    @property
+    def seeds(self) -> Seeds:
+        """The runs by number, each a job of its own."""
+        return Seeds(count=len(self.runs), block=1)
+
+    @property
+    def represent(self) -> Represent:
+        """Which layers there are."""
+        return Represent(layers=list(self.layers) or ["output"])
+
+
 def _partial(annotation: Any) -> Any:
     """The same type with every key of every section optional: what an override may hold."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -848,6 +909,8 @@ Override = _partial_section(Setting)
 LanguageOverride = _partial_section(LanguageSetting)
 DynamicsOverride = _partial_section(DynamicsSetting)
 GivenOverride = _partial_section(GivenSetting)
+PretrainedOverride = _partial_section(PretrainedSetting)
+Probes = _partial(PretrainedSetting.model_fields["probes"].annotation)
 LanguageModel = _partial(LanguageSetting.model_fields["model"].annotation)
 
 
@@ -928,14 +991,35 @@ class GivenStudy(Section):
         return _expand(self, GivenSetting)
 
 
-def _expand(
-    study: Study | LanguageStudy | DynamicsStudy | GivenStudy,
-    kind: type[Setting] | type[LanguageSetting] | type[DynamicsSetting] | type[GivenSetting],
-) -> "Expansion":
+class PretrainedStudy(Section):
+    """Models that were trained elsewhere: what its settings share, and the settings, each with `runs`."""
+
+    kind: Literal["pretrained"]
+    runs: None = None
+    probes: Probes | None = None  # type: ignore[valid-type]
+    layers: dict[Name, str] = {}
+    pool: Literal["mean", "first", "flatten"] = "mean"
+    batch_size: Count = 64
+    device: Device = "auto"
+    score: GivenScore = GivenScore()
+    settings: dict[Name, PretrainedOverride]  # type: ignore[valid-type]
+    across: Across = []
+    sweeps: Annotated[dict[Name, Sweep], Field(max_length=0, description="nothing is trained")] = {}
+
+    def expand(self) -> "Expansion":
+        """As `Study.expand`."""
+        return _expand(self, PretrainedSetting)
+
+
+AnyStudy = Study | LanguageStudy | DynamicsStudy | GivenStudy | PretrainedStudy
+AnySetting = Setting | LanguageSetting | DynamicsSetting | GivenSetting | PretrainedSetting
+
+
+def _expand(study: AnyStudy, kind: type[AnySetting]) -> "Expansion":
     given = {name: getattr(study, name) for name in kind.model_fields}
     # `model` is an override itself: settings may say of which kind it is.
     base = {
-        name: own.model_dump(exclude_unset=name == "model") if isinstance(own, Section) else own
+        name: own.model_dump(exclude_unset=name in ("model", "probes")) if isinstance(own, Section) else own
         for name, own in given.items()
         if own is not None
     }
@@ -1292,7 +1376,8 @@ class Config(Section):
             Annotated[Study, Tag("discriminative")]
             | Annotated[LanguageStudy, Tag("language")]
             | Annotated[DynamicsStudy, Tag("dynamics")]
-            | Annotated[GivenStudy, Tag("given")],
+            | Annotated[GivenStudy, Tag("given")]
+            | Annotated[PretrainedStudy, Tag("pretrained")],
             Discriminator(_study_kind),
         ],
     ] = {}
@@ -1349,10 +1434,12 @@ def load(raw: Mapping[str, Any]) -> tuple[Config, dict[str, Expansion]]:
     return config, expansions
 
 
-def _setting_problems(config: Config, setting: Setting | LanguageSetting | DynamicsSetting | GivenSetting) -> list[str]:
+def _setting_problems(config: Config, setting: AnySetting) -> list[str]:
     problems = []
     if isinstance(setting, GivenSetting):
         return _given_problems(setting)
+    if isinstance(setting, PretrainedSetting):
+        return _pretrained_problems(setting)
     if isinstance(setting, DynamicsSetting):
         return _dynamics_problems(config, setting)
     if setting.data.dataset not in config.datasets:
@@ -1398,9 +1485,32 @@ def _given_problems(setting: GivenSetting) -> list[str]:
             problems.append(f"{place}: '{path}' is none of {', '.join(GIVEN_FORMATS)}")
     if setting.ids is not None and setting.ids_file is not None:
         problems.append("ids: there is an ids_file as well; keep one of them")
-    outputs = [name for name in ("decoder_r2", "d_rep", *OF_OUTPUTS) if name in setting.score.measures]
-    problems += [f"score.measures: {name} needs decoders, and files of representations have none" for name in outputs]
-    return problems
+    return problems + _decoder_problems(setting.score, "files of representations have none")
+
+
+def _decoder_problems(score: Score, why: str) -> list[str]:
+    outputs = [name for name in ("decoder_r2", "d_rep", *OF_OUTPUTS) if name in score.measures]
+    return [f"score.measures: {name} needs decoders, and {why}" for name in outputs]
+
+
+def _pretrained_problems(setting: PretrainedSetting) -> list[str]:
+    problems, probes = [], setting.probes
+    if isinstance(probes, Pictures) and not Path(probes.path).is_dir():
+        problems.append(f"probes.path: no folder '{probes.path}'")
+    for number, run in enumerate(setting.runs):
+        if isinstance(run, ModuleModel):
+            if isinstance(probes, Pictures):
+                problems.append(
+                    f"runs.{number}: a module does not say how it takes pictures; give probes of kind module"
+                )
+            if run.weights is not None and not Path(run.weights).is_file():
+                problems.append(f"runs.{number}.weights: no file '{run.weights}'")
+        elif isinstance(run, ModelFolder):
+            try:
+                run.files()
+            except ConfigError as error:
+                problems.append(f"runs.{number}.{str(error).removeprefix('model.')}")
+    return problems + _decoder_problems(setting.score, "models that are only run have none")
 
 
 def _language_problems(setting: LanguageSetting, dataset: Any) -> list[str]:
@@ -1529,7 +1639,7 @@ def _across_problems(expansion: Expansion) -> list[str]:
     problems = []
     for number, pair in enumerate(expansion.across):
         first, second = (expansion.settings[name] for name in pair)
-        given = isinstance(first, GivenSetting)  # whose points are compared when they are read
+        given = isinstance(first, GivenSetting | PretrainedSetting)  # whose points are compared when they are read
         if not given and first.data.dataset != second.data.dataset:
             problems.append(f"across.{number}: {pair[0]} and {pair[1]} have no probe set in common")
         if first.score.model_copy(update={"layers": second.score.layers}) != second.score:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,31 @@ def represent(
     Raises DataError where the file does not hold finite points x units.
     """
     layers = read_layers(source, section["arrays"])
-    points = len(next(iter(layers.values())))
     where, ids = _identifiers(source, section.get("ids"), ids_file)
+    if ids is None:
+        points = len(next(iter(layers.values())))
+        logger.warning("%s: no ids; rows are taken for the same %d points in the same order", source, points)
+    write(target, layers, ids, seed, section, str(source), where)
+
+
+def write(
+    target: str | Path,
+    layers: Mapping[str, NDArray[np.floating]],
+    ids: Sequence[str] | None,
+    seed: int,
+    section: Mapping[str, Any],
+    source: str,
+    where: str,
+) -> None:
+    """Writes layers (points x units) of one run, rows sorted by identifier; source, where: of them and of the ids.
+
+    Raises DataError where there are not as many identifiers as points, or one stands there twice.
+    """
+    points = len(next(iter(layers.values())))
     if ids is not None and len(ids) != points:
         raise DataError(f"{where}: {len(ids)} identifiers of {points} points in {source}")
     with store.create(target, "representations", section, seeds=[seed], steps=[STEP], diverged_at=[-1]) as file:
         if ids is None:
-            logger.warning("%s: no ids; rows are taken for the same %d points in the same order", source, points)
             order, digest = np.arange(points), hashlib.sha256(f"{points} points".encode())
         else:
             order = np.array(sorted(range(points), key=ids.__getitem__))
@@ -71,7 +89,7 @@ def read_layers(path: str | Path, arrays: Mapping[str, str]) -> dict[str, NDArra
         if len(found) != 1:
             raise DataError(f"{path}: holds {_listed(found)}; say in arrays which is which layer")
         arrays = {OUTPUT: next(iter(found))}
-    layers = {layer: _checked(f"{path}, {name}", found[name]) for layer, name in arrays.items()}
+    layers = {layer: checked(f"{path}, {name}", found[name]) for layer, name in arrays.items()}
     counts = {layer: len(values) for layer, values in layers.items()}
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{layer} {count}" for layer, count in counts.items())
@@ -79,7 +97,8 @@ def read_layers(path: str | Path, arrays: Mapping[str, str]) -> dict[str, NDArra
     return layers
 
 
-def _checked(where: str, values: NDArray[Any]) -> NDArray[np.floating]:
+def checked(where: str, values: NDArray[Any]) -> NDArray[np.floating]:
+    """Finite points x units, float32 or float64. Raises DataError, which begins with `where`, for anything else."""
     if values.dtype.kind not in "fiu":
         raise DataError(f"{where}: numbers of type {values.dtype}; a representation has real numbers")
     if values.ndim != 2:

@@ -13,9 +13,19 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 os.environ.update(PYTHONPATH=os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]))
 
-from repalign.config import DynamicsStudy, GivenStudy, HubModel, LanguageStudy, ModelFolder, SmallGpt2, canonical, load
+from repalign.config import (
+    DynamicsStudy,
+    GivenStudy,
+    HubModel,
+    LanguageStudy,
+    ModelFolder,
+    PretrainedStudy,
+    SmallGpt2,
+    canonical,
+    load,
+)
 from repalign.errors import ConfigError
-from repalign.fingerprint import fingerprint
+from repalign.fingerprint import fingerprint, of_plugin
 
 try:
     CONFIG, STUDIES = load(config)
@@ -41,6 +51,15 @@ wildcard_constraints:
 def code(script, *modules):
     """What a rule's script runs; `modules` are those that it imports by name."""
     return fingerprint(Path(workflow.basedir) / "scripts" / script, *(f"repalign.{module}" for module in modules))
+
+
+@cache
+def plugin(path):
+    """The user's own function `module:function` and what it imports."""
+    try:
+        return of_plugin(path)
+    except (FileNotFoundError, SyntaxError, UnicodeDecodeError) as error:
+        raise WorkflowError(f"{path}: {error}") from None
 
 
 def setting(wildcards):
@@ -93,10 +112,10 @@ def package_versions(wildcards):
     return {name: version(names[name][0]) if name in names else "" for name in found}
 
 
-def own_files(dataset, role, path):
+def own_files(name, role, path, part="datasets"):
     """A file of the user's own, or all of a folder, each of which counts: one added, changed or gone reruns."""
     if not Path(path).exists():
-        raise WorkflowError(f"datasets.{dataset}.{role}: no file, folder or archive '{path}'")
+        raise WorkflowError(f"{part}.{name}.{role}: no file, folder or archive '{path}'")
     if not Path(path).is_dir():
         return path
     return [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()]
@@ -185,12 +204,17 @@ DYNAMICS = [name for name, study in CONFIG.studies.items() if isinstance(study, 
 DYNAMICS_STUDIES = "|".join(map(re.escape, DYNAMICS)) or "(?!)"
 GIVEN = [name for name, study in CONFIG.studies.items() if isinstance(study, GivenStudy)]
 GIVEN_STUDIES = "|".join(map(re.escape, GIVEN)) or "(?!)"
-OTHER_STUDIES = "|".join(re.escape(name) for name in STUDIES if name not in LANGUAGE + DYNAMICS + GIVEN) or "(?!)"
+PRETRAINED = [name for name, study in CONFIG.studies.items() if isinstance(study, PretrainedStudy)]
+PRETRAINED_STUDIES = "|".join(map(re.escape, PRETRAINED)) or "(?!)"
+OTHER_STUDIES = (
+    "|".join(re.escape(name) for name in STUDIES if name not in LANGUAGE + DYNAMICS + GIVEN + PRETRAINED) or "(?!)"
+)
 HUB_MODELS = {
-    found.model.folder: found.model
-    for study in LANGUAGE
+    model.folder: model
+    for study in LANGUAGE + PRETRAINED
     for found in STUDIES[study].settings.values()
-    if isinstance(found.model, HubModel)
+    for model in (found.runs if study in PRETRAINED else [found.model])
+    if isinstance(model, HubModel)
 }
 
 
@@ -229,6 +253,45 @@ def given_files(wildcards):
     found = setting(wildcards)
     (run,) = seeds(wildcards)
     return {"run": found.runs[run]} | ({"ids": found.ids_file} if found.ids_file is not None else {})
+
+
+# --- models trained elsewhere -------------------------------------------------------------------------------------
+
+
+def pretrained_files(wildcards):
+    """The files of a model, by what they are for, and the pictures that it is run on."""
+    found = setting(wildcards)
+    (run,) = seeds(wildcards)
+    model, files = found.runs[run], {}
+    if isinstance(model, HubModel):
+        files["model"] = ancient(f"{R}/models/{model.folder}")  # a revision never changes
+    elif isinstance(model, ModelFolder):
+        files["model"] = model.files()
+    elif model.weights is not None:
+        files["weights"] = model.weights
+    if found.probes.kind == "images":
+        files["pictures"] = own_files(wildcards.study, "probes.path", found.probes.path, "studies")
+    return files
+
+
+def pretrained_section(wildcards):
+    """What the model of a run is, where it lies, and what it is run on."""
+    found = setting(wildcards)
+    (run,) = seeds(wildcards)
+    model = found.runs[run]
+    if isinstance(model, HubModel):
+        about = {"kind": "hub", "path": f"{R}/models/{model.folder}"}
+    else:
+        about = model.model_dump(exclude={"weights"})
+    return canonical(found.model_dump(exclude={"runs", "score"}), model=about)
+
+
+def pretrained_code(wildcards):
+    """The script, and the user's functions that make the model and the probe points."""
+    found = setting(wildcards)
+    (run,) = seeds(wildcards)
+    calls = [own.call for own in (found.runs[run], found.probes) if own.kind == "module"]
+    return " ".join([code("represent_pretrained.py"), *map(plugin, calls)])
 
 
 # --- studies of dynamics ------------------------------------------------------------------------------------------
@@ -392,7 +455,7 @@ def study_results(study):
     trained = [
         f"{R}/runs/{study}/{name}/{block}"
         for name, block in jobs
-        if study not in LANGUAGE + GIVEN
+        if study not in LANGUAGE + GIVEN + PRETRAINED
         or (study in LANGUAGE and isinstance(STUDIES[study].settings[name].model, SmallGpt2))
     ]
     weights = "models" if study in LANGUAGE else "weights.safetensors"

@@ -21,3 +21,28 @@ rule represent_given:
         code=code("represent_given.py"),
     script:
         "../../scripts/represent_given.py"
+
+
+# Models that were trained elsewhere, one job a model: a module of the user's own, or a vision model of transformers.
+rule represent_pretrained:
+    input:
+        unpack(pretrained_files),
+    output:
+        f"{R}/representations/{{study}}/{{setting}}/{{block}}.h5",
+    log:
+        f"{R}/logs/represent/{{study}}/{{setting}}/{{block}}.log",
+    benchmark:
+        f"{R}/benchmarks/represent/{{study}}/{{setting}}/{{block}}.tsv"
+    wildcard_constraints:
+        study=PRETRAINED_STUDIES,
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=16000,
+    params:
+        section=pretrained_section,
+        seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
+        code=pretrained_code,
+    script:
+        "../../scripts/represent_pretrained.py"

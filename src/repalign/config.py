@@ -841,7 +841,7 @@ class Pictures(Section):
 
 
 class ModulePoints(Section):
-    """What the function `call` makes of `options`: identifiers and an array of inputs, or pairs of the two one by one."""
+    """What the function `call` makes of `options`: identifiers and an array of inputs, or pairs one by one."""
 
     kind: Literal["module"]
     call: ImportPath

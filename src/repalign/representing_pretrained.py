@@ -54,7 +54,7 @@ def represent(target: str | Path, section: Mapping[str, Any], seed: int, weights
 
 
 def given_points(call: str, options: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Identifiers and inputs that the user's function gives: pairs one by one, or identifiers and one array of inputs."""
+    """Pairs of identifier and input of the user's function, which gives them, or all identifiers and one array."""
     made = plugins.call(call, options)
     if isinstance(made, tuple) and len(made) == 2 and hasattr(made[1], "shape"):
         ids, inputs = list(made[0]), made[1]

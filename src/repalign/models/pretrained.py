@@ -1,4 +1,4 @@
-"""Models that were trained elsewhere: torch modules of the user's own, and vision models of the transformers library."""
+"""Models that were trained elsewhere: torch modules of the user's own, and vision models of transformers."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -90,10 +90,11 @@ def activations(
 ) -> dict[str, NDArray[Any]]:
     """What submodules make of all inputs, by layer: points x units.
 
-    batches: tensors, the first axis the points; layers: the name of a submodule by layer, "" for the model's own output.
-    pool: over positions: their `mean`, the `first` one, or all of them, `flatten`; activations are points x units, points
-    x positions x units (transformers) or points x units x height x width (convolutions). Of several outputs the first
-    counts. Raises DataError, which begins with `name`, where there is no such submodule or its output is of another form.
+    batches: tensors, the first axis the points; layers: the name of a submodule by layer, "" for the model's own
+    output. pool: over positions: their `mean`, the `first` one, or all of them, `flatten`; activations are points x
+    units, points x positions x units (transformers) or points x units x height x width (convolutions). Of several
+    outputs the first counts. Raises DataError, which begins with `name`, where there is no such submodule or its output
+    is of another form.
     """
     known = dict(model.named_modules())
     for layer, path in layers.items():

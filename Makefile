@@ -8,10 +8,10 @@ OPTIONS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help venv figures smoke paper report test lint format schema measures gallery lock clean
+.PHONY: help venv figures smoke paper report test slurm test-slurm lint format schema measures gallery lock clean
 
 help: ## This list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
 
 venv: $(READY) ## Set up the environment alone
 
@@ -37,6 +37,16 @@ report: $(READY) ## One HTML file with every figure and its caption, results/rep
 
 test: $(READY) ## All tests
 	$(BIN)/python -m pytest
+
+slurm: ## Install a SLURM of one node, for its tests (Debian, as root)
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+		{ echo "make slurm needs apt-get and root; elsewhere install slurm-wlm, slurmdbd, munge and mariadb-server" >&2; exit 1; }
+	apt-get -qq update
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+		slurm-wlm slurm-wlm-basic-plugins slurmdbd slurm-wlm-mysql-plugin munge mariadb-server >/dev/null
+
+test-slurm: $(READY) ## The tests of the cluster profile, on a SLURM of one node (make slurm)
+	$(BIN)/python -m pytest -m slurm tests/test_slurm.py
 
 lint: $(READY) ## Style and types
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from repalign.config import Figure
 
@@ -79,6 +80,15 @@ def test_every_figure_has_its_files(kind: str, file: str) -> None:
 @pytest.mark.parametrize(("folder", "pattern"), [("scripts", "plot_*.py"), ("workflow/report", "*.rst")])
 def test_every_file_of_a_figure_has_its_kind(folder: str, pattern: str) -> None:
     assert {path.stem.removeprefix("plot_") for path in (ROOT / folder).glob(pattern)} == set(KINDS)
+
+
+def test_the_profile_asks_for_every_rule_that_the_project_has():
+    """A rule that is renamed would keep its defaults in silence."""
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    named = {*profile["set-resources"], *profile["groups"]}
+    assert [rule for rule in named if f"rule {rule}:" not in text] == []
+    assert set(profile["groups"].values()) == profile["group-components"].keys()
 
 
 # --- paths ----------------------------------------------------------------------------------------------------------

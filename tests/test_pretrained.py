@@ -305,7 +305,10 @@ def test_the_config_says_what_is_wrong(folder):
         (f"{{runs: [{{kind: module, call: mymodels.net}}], {points}}}", "studies.s.settings.a.runs.0"),
         (f"{{runs: [{{kind: module, call: 'm:n', weights: w.safetensors}}], {points}}}", "no file 'w.safetensors'"),
         (f"{{runs: [{{kind: folder, path: nowhere}}], {points}}}", "runs.0.path: no config.json in 'nowhere'"),
-        ("{runs: [{kind: module, call: 'm:n'}], probes: {kind: images, path: .}}", "takes no pictures as they are"),
+        (
+            "{runs: [{kind: module, call: 'm:n'}], probes: {kind: images, path: .}}",
+            "does not say how it takes pictures",
+        ),
         ("{runs: [{kind: module, call: 'm:n'}], probes: {kind: images, path: gone}}", "probes.path: no folder 'gone'"),
         ("{runs: [{kind: module, call: 'm:n'}]}", "probes"),
         (f"{{runs: [{{kind: module, call: 'm:n'}}], {points}, score: {{measures: [d_rep]}}}}", "d_rep needs decoders"),

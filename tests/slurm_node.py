@@ -31,7 +31,11 @@ class Node:
     def __init__(self, folder: Path, accounting: bool) -> None:
         self.folder, self.accounting, self.host = folder, accounting, socket.gethostname().split(".")[0]
         self.started: dict[str, subprocess.Popen[bytes]] = {}
-        self.env = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+        # Daemons look for gres.conf and slurmdbd.conf beside slurm.conf.
+        self.env = os.environ | {
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+            "SLURM_CONF": str(folder / "slurm.conf"),
+        }
         self.munge = folder / "munge.socket"
 
     def start(self) -> None:

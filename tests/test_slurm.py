@@ -26,7 +26,7 @@ rule gpu:
 
 rule slow:
     output: "slow.txt"
-    shell: "sleep 45; echo $SLURM_JOB_ID > {{output}}"
+    shell: "touch begun.txt; sleep 45; echo $SLURM_JOB_ID > {{output}}"
 """
 
 
@@ -81,7 +81,8 @@ def begun(node: Node, folder: Path, *arguments: str) -> "subprocess.Popen[bytes]
     with (folder / "run.log").open("wb") as log:
         process = subprocess.Popen(command(node, *arguments), cwd=folder, stdout=log, stderr=log, env=environment(node))
     end = time.monotonic() + 90
-    while "RUNNING" not in node.ask("squeue", "-h", "-o", "%T"):
+    while not (folder / "begun.txt").exists():
+        assert process.poll() is None, (folder / "run.log").read_text()
         assert time.monotonic() < end, (folder / "run.log").read_text()
         time.sleep(0.5)
     return process
@@ -109,6 +110,7 @@ def test_a_cancelled_job_is_reported_and_made_by_the_next_call(node, folder):
 
 def test_a_run_outlives_its_controller(node, folder):
     process = begun(node, folder, "slow.txt")
+    time.sleep(8)  # what it knows of the job is on disk by then
     node.kill_controller()
     assert not node.answers("squeue")
     time.sleep(25)

@@ -84,6 +84,7 @@ ImportPath = Annotated[
 ]
 
 
+KeywordArguments = dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Any]
 AnyMeasure = Annotated[
     Annotated[Measure, Tag("known")] | Annotated[ImportPath, Tag("own")],
     Discriminator(lambda given: "own" if isinstance(given, str) and ":" in given else "known"),
@@ -202,7 +203,7 @@ class PluginDataset(LabelledDataset):
 
     kind: Literal["plugin"]
     call: ImportPath
-    options: dict[str, Any] = {}
+    options: KeywordArguments = {}
     classes: Annotated[int, Strict(), Field(ge=2)]
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
@@ -424,7 +425,7 @@ class PluginEncoder(Section):
 
     kind: Literal["plugin"]
     call: ImportPath
-    options: dict[str, Any] = {}
+    options: KeywordArguments = {}
     hidden: dict[Name, str] = {}
 
     def layers(self) -> list[str]:
@@ -861,7 +862,7 @@ class ModuleModel(Section):
 
     kind: Literal["module"]
     call: ImportPath
-    options: dict[str, Any] = {}
+    options: KeywordArguments = {}
     weights: Annotated[str, Field(min_length=1)] | None = None
 
 
@@ -877,7 +878,7 @@ class ModulePoints(Section):
 
     kind: Literal["module"]
     call: ImportPath
-    options: dict[str, Any] = {}
+    options: KeywordArguments = {}
 
 
 class PretrainedSetting(Section):

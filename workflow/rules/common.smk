@@ -48,9 +48,10 @@ wildcard_constraints:
 
 # What is asked once a job is made once (`cache`): 10,000 runs are as many jobs.
 @cache
-def code(script, *modules):
-    """What a rule's script runs; `modules` are those that it imports by name."""
-    return fingerprint(Path(workflow.basedir) / "scripts" / script, *(f"repalign.{module}" for module in modules))
+def code(script, *modules, own=()):
+    """What a rule's script runs; `modules` are those that it imports by name; own: functions, `module:function`."""
+    made = fingerprint(Path(workflow.basedir) / "scripts" / script, *(f"repalign.{module}" for module in modules))
+    return " ".join([made, *map(plugin, dict.fromkeys(own))])
 
 
 @cache
@@ -62,26 +63,18 @@ def plugin(path):
         raise WorkflowError(f"{path}: {error}") from None
 
 
-def with_plugins(fingerprint_of, calls):
-    """A fingerprint with those of the user's own functions that are among `calls`."""
-    return " ".join([fingerprint_of, *map(plugin, dict.fromkeys(call for call in calls if ":" in call))])
+def plugins_of(*parts):
+    """The functions of the user's own among sections of the configuration."""
+    return tuple(part.call for part in parts if hasattr(part, "call"))
 
 
-def measure_code(script, measures):
-    return with_plugins(code(script), measures)
+def own_measures(measures):
+    return tuple(name for name in measures if ":" in name)
 
 
-def model_code(script, wildcards):
-    """A script that makes the encoder and the decoder of a setting."""
-    parts = setting(wildcards).train.encoder, setting(wildcards).train.decoder
-    own = [part.call for part in parts if part.kind == "plugin"]
-    return with_plugins(code(script, *(f"models.{part.kind}" for part in parts)), own)
-
-
-def dataset_code(wildcards):
-    found = CONFIG.datasets[wildcards.dataset]
-    own = [found.call] if found.kind == "plugin" else []
-    return with_plugins(code("prepare.py", f"datasets.{found.kind}"), own)
+def networks(wildcards):
+    """The encoder and the decoder of a setting."""
+    return setting(wildcards).train.encoder, setting(wildcards).train.decoder
 
 
 def setting(wildcards):
@@ -316,12 +309,11 @@ def pretrained_section(wildcards):
     return canonical(found.model_dump(exclude={"runs", "score"}), model=about)
 
 
-def pretrained_code(wildcards):
-    """The script, and the user's functions that make the model and the probe points."""
+def pretrained_parts(wildcards):
+    """The model of a run and what it is run on."""
     found = setting(wildcards)
     (run,) = seeds(wildcards)
-    calls = [own.call for own in (found.runs[run], found.probes) if own.kind == "module"]
-    return with_plugins(code("represent_pretrained.py"), calls)
+    return found.runs[run], found.probes
 
 
 # --- studies of dynamics ------------------------------------------------------------------------------------------

@@ -43,6 +43,6 @@ rule represent_pretrained:
     params:
         section=pretrained_section,
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
-        code=pretrained_code,
+        code=lambda wildcards: code("represent_pretrained.py", own=plugins_of(*pretrained_parts(wildcards))),
     script:
         "../../scripts/represent_pretrained.py"

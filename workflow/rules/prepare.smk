@@ -15,6 +15,10 @@ rule prepare:
     params:
         section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
         packages=lambda wildcards: canonical(package_versions(wildcards)),
-        code=dataset_code,
+        code=lambda wildcards: code(
+            "prepare.py",
+            f"datasets.{CONFIG.datasets[wildcards.dataset].kind}",
+            own=plugins_of(CONFIG.datasets[wildcards.dataset]),
+        ),
     script:
         "../../scripts/prepare.py"

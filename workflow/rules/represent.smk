@@ -17,6 +17,10 @@ rule represent:
         mem_mb=4000,
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
-        code=lambda wildcards: model_code("represent.py", wildcards),
+        code=lambda wildcards: code(
+            "represent.py",
+            *(f"models.{part.kind}" for part in networks(wildcards)),
+            own=plugins_of(*networks(wildcards)),
+        ),
     script:
         "../../scripts/represent.py"

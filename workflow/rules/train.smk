@@ -18,6 +18,10 @@ rule train:
     params:
         section=lambda wildcards: canonical(train=setting(wildcards).train, n_train=setting(wildcards).data.n_train),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
-        code=lambda wildcards: model_code("train.py", wildcards),
+        code=lambda wildcards: code(
+            "train.py",
+            *(f"models.{part.kind}" for part in networks(wildcards)),
+            own=plugins_of(*networks(wildcards)),
+        ),
     script:
         "../../scripts/train.py"

@@ -62,6 +62,11 @@ def plugin(path):
         raise WorkflowError(f"{path}: {error}") from None
 
 
+def memory(megabytes):
+    """More with every attempt: a job that ran out of memory on a cluster is submitted again where `retries` is set."""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
 def setting(wildcards):
     try:
         return STUDIES[wildcards.study].settings[wildcards.setting]

@@ -114,7 +114,9 @@ def draw(figure, files):
         above.tick_params(labelbottom=False, labelsize=8)
         below.tick_params(labelbottom=number + columns >= len(settings), labelsize=8)
         below.set_ylim(0, 0.55)
-        below.set_xlim(0, max(run.t[-1] for run in runs))
+        below.set_xlim(
+            0, max(run.t[-1] for run in every)
+        )  # one scale: ticks have numbers below alone
         below.xaxis.set_major_locator(MaxNLocator(3))
         above.yaxis.set_major_locator(MaxNLocator(4))
         first_limits = first_limits or above.get_ylim()

@@ -42,8 +42,8 @@ class Node:
         """Ready to take jobs when it returns."""
         for name in ("controller", "node", "log"):
             (self.folder / name).mkdir(parents=True)
-        (self.folder / "gpu0").touch()
-        (self.folder / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File={self.folder}/gpu0\n")
+        # A GPU is a character device.
+        (self.folder / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File=/dev/null\n")
         self._write_conf()
         LINK.parent.mkdir(parents=True, exist_ok=True)
         LINK.symlink_to(self.folder / "slurm.conf")

@@ -13,7 +13,7 @@ PAGES = sorted(path for path in DOCS.glob("*.md") if "```python" in path.read_te
 
 
 def run(page: Path) -> list[tuple[str, str]]:
-    """What the page says that each block prints, and what it prints."""
+    """What the page says that each block prints, and what it prints; a block that begins with `# name.py` is a file."""
     found: list[tuple[str, str]] = []
     scope: dict[str, object] = {}
     printed = ""
@@ -21,6 +21,9 @@ def run(page: Path) -> list[tuple[str, str]]:
         if kind == "text":
             found.append((text.strip(), printed.strip()))
             printed = ""
+            continue
+        if named := re.match(r"# (\w+\.py)\n", text):
+            Path(named[1]).write_text(text, encoding="utf-8")
             continue
         assert not printed.strip(), f"{page.name}: a block prints what the page does not show: {printed}"
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -33,6 +36,7 @@ def run(page: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_prints_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # pages may write files
+    monkeypatch.syspath_prepend(tmp_path)  # and import them
     for said, printed in run(page):
         assert [line.rstrip() for line in printed.splitlines()] == [line.rstrip() for line in said.splitlines()]
 

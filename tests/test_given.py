@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pipeline import ROOT, copy_project, planned, snakemake, write_yaml
 from safetensors.numpy import save_file
+from test_docs import run as run_page
 
 from repalign import store
 from repalign.config import GIVEN_FORMATS, load
@@ -262,18 +263,23 @@ def test_other_points_are_named(files):
 
 def test_the_page_on_your_own_models_does_what_it_says(tmp_path, monkeypatch):
     folder = copy_project(tmp_path / "clone")
-    page = (ROOT / "docs/your-own-models.md").read_text(encoding="utf-8")
+    page = ROOT / "docs/your-own-models.md"
     monkeypatch.chdir(folder)
-    (code,) = re.findall(r"```python\n(from pathlib.*?)```", page, re.DOTALL)
-    exec(compile(code, "page", "exec"), {})
-    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
-    (command,) = re.findall(r"^    \.venv/bin/snakemake --cores 2 (.*)$", page, re.MULTILINE)
-    target, option, name = command.split()
-    assert option == "--configfile"
-    snakemake(folder, target, overlays=[name])
-    assert (folder / "results/figures/mine.png").stat().st_size > 0
-    table = store.read_csv(folder / "results/scores/mine/pairs.csv")
+    monkeypatch.syspath_prepend(folder)
+    run_page(page)
+    text = page.read_text(encoding="utf-8")
+    overlays = dict(re.findall(r"Save this as `(\w+\.yaml)`:\n\n```yaml\n(.*?)```", text, re.DOTALL))
+    commands = re.findall(r"^    \.venv/bin/snakemake --cores 2 (\S+) --configfile (\S+)$", text, re.MULTILINE)
+    assert [name for _, name in commands] == list(overlays) == ["mine.yaml", "checkpoints.yaml", "vision.yaml"]
+    for target, name in commands:
+        (folder / name).write_text(overlays[name], encoding="utf-8")
+        snakemake(folder, target, overlays=[name])
+        assert Path(target).with_suffix(".png").stat().st_size > 0
+    table = store.read_csv("results/scores/mine/pairs.csv")
     rows = table[table["measure"] == "cka_debiased"].set_index(["setting_a", "setting_b"])["score"]
     assert rows.loc[("large", "small")].min() > 0.7
     assert rows.loc[("large", "other")].max() < 0.3
+    table = store.read_csv("results/scores/checkpoints/pairs.csv")
+    assert set(table["layer_a"]) == {"first", "second", "output"}
+    assert (table["p_value"] <= 0.05).all()
+    assert len(store.read_csv("results/scores/vision/pairs.csv")) == 2

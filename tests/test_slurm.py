@@ -22,11 +22,11 @@ rule greedy:
 rule gpu:
     output: "gpu.txt"
     resources: gpu=1
-    shell: "echo $CUDA_VISIBLE_DEVICES $SLURM_JOB_GPUS > {{output}}"
+    shell: "echo ${{{{CUDA_VISIBLE_DEVICES:-none}}}} > {{output}}"
 
 rule slow:
     output: "slow.txt"
-    shell: "sleep 45; echo $SLURM_JOB_ID > {{output}}"
+    shell: "touch begun.txt; sleep 45; echo $SLURM_JOB_ID > {{output}}"
 """
 
 
@@ -81,7 +81,8 @@ def begun(node: Node, folder: Path, *arguments: str) -> "subprocess.Popen[bytes]
     with (folder / "run.log").open("wb") as log:
         process = subprocess.Popen(command(node, *arguments), cwd=folder, stdout=log, stderr=log, env=environment(node))
     end = time.monotonic() + 90
-    while "RUNNING" not in node.ask("squeue", "-h", "-o", "%T"):
+    while not (folder / "begun.txt").exists():
+        assert process.poll() is None, (folder / "run.log").read_text()
         assert time.monotonic() < end, (folder / "run.log").read_text()
         time.sleep(0.5)
     return process
@@ -92,7 +93,7 @@ def test_a_job_out_of_memory_succeeds_with_more_and_one_with_a_gpu_gets_it(node,
     assert done.returncode == 0, done.stdout[-4000:]
     assert "Trying to restart job" in done.stdout
     assert (folder / "greedy.txt").is_file()
-    assert (folder / "gpu.txt").read_text().split()[0] == "0"
+    assert (folder / "gpu.txt").read_text().strip() == "0"
 
 
 def test_a_cancelled_job_is_reported_and_made_by_the_next_call(node, folder):
@@ -109,6 +110,7 @@ def test_a_cancelled_job_is_reported_and_made_by_the_next_call(node, folder):
 
 def test_a_run_outlives_its_controller(node, folder):
     process = begun(node, folder, "slow.txt")
+    time.sleep(8)  # what it knows of the job is on disk by then
     node.kill_controller()
     assert not node.answers("squeue")
     time.sleep(25)

@@ -16,6 +16,7 @@ _HOMES = {
     "Alignment": "alignment",
     "Evidence": "measures.evidence",
     "MEASURES": "alignment",
+    "measure": "measures.plugin",
     "Options": "measures.linear",
     "MeasureError": "errors",
 }

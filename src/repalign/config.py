@@ -75,6 +75,21 @@ Measure = Literal[
 ]
 
 
+ImportPath = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="a function of the user's own, module:function; modules of the working directory or installed ones",
+    ),
+]
+
+
+AnyMeasure = Annotated[
+    Annotated[Measure, Tag("known")] | Annotated[ImportPath, Tag("own")],
+    Discriminator(lambda given: "own" if isinstance(given, str) and ":" in given else "known"),
+]
+
+
 class Section(BaseModel):
     """A part of the configuration; unknown keys are refused and the nearest valid one is named."""
 
@@ -180,6 +195,16 @@ class Digits(LabelledDataset):
 
     def from_packages(self) -> list[str]:
         return ["sklearn"]
+
+
+class PluginDataset(LabelledDataset):
+    """Labelled points of the user's own: x_train, y_train, x_test, y_test of the function `call` with `options`."""
+
+    kind: Literal["plugin"]
+    call: ImportPath
+    options: dict[str, Any] = {}
+    classes: Annotated[int, Strict(), Field(ge=2)]
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
 
 class Mnist(LabelledDataset):
@@ -350,7 +375,7 @@ class Words(LabelledDataset):
 
 
 Dataset = Annotated[
-    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs | Sentences | Words,
+    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs | Sentences | Words | PluginDataset,
     Field(discriminator="kind"),
 ]
 
@@ -389,6 +414,21 @@ class Mlp(Section):
 
     def layers(self) -> list[str]:
         return [f"hidden_{layer}" for layer in range(1, self.depth + 1)] + ["output"]
+
+
+class PluginEncoder(Section):
+    """A torch module of the user's own: `call`(input dimension, output dimension, **options).
+
+    hidden: the name of a submodule by layer, beside the layer output.
+    """
+
+    kind: Literal["plugin"]
+    call: ImportPath
+    options: dict[str, Any] = {}
+    hidden: dict[Name, str] = {}
+
+    def layers(self) -> list[str]:
+        return [*self.hidden, "output"]
 
 
 class LogBilinear(Section):
@@ -469,7 +509,8 @@ class Train(Section):
 
     output_dim: Annotated[int, Strict(), Field(ge=1, description="M, the dimension of f and g")] = 2
     encoder: Annotated[
-        Mlp | LogBilinear, Field(discriminator="kind", description="mlp where no kind is given; of words, log_bilinear")
+        Mlp | LogBilinear | PluginEncoder,
+        Field(discriminator="kind", description="mlp where no kind is given; of words, log_bilinear"),
     ] = Mlp()
     decoder: Annotated[
         LabelTable | LabelMlp | InputMlp | WordTable,
@@ -517,7 +558,7 @@ class Score(Section):
     bootstrap; level: share of unrelated pairs that may pass; confidence: of all intervals.
     """
 
-    measures: Annotated[list[Measure], Field(min_length=1)] = [
+    measures: Annotated[list[AnyMeasure], Field(min_length=1)] = [
         "mean_cca",
         "linear_r2",
         "affine_r2",
@@ -786,7 +827,7 @@ GIVEN_FORMATS = (".npy", ".npz", ".h5", ".hdf5", ".safetensors", ".parquet")
 class GivenScore(Score):
     """As `Score`; there are no decoders and no outputs to compare."""
 
-    measures: Annotated[list[Measure], Field(min_length=1)] = ["mean_cca", "linear_r2", "affine_r2", "cka_debiased"]
+    measures: Annotated[list[AnyMeasure], Field(min_length=1)] = ["mean_cca", "linear_r2", "affine_r2", "cka_debiased"]
 
 
 class GivenSetting(Section):
@@ -813,15 +854,6 @@ class GivenSetting(Section):
     def represent(self) -> Represent:
         """Which layers there are."""
         return Represent(layers=list(self.arrays) or ["output"])
-
-
-ImportPath = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
-        description="a function of the user's own, module:function; modules of the working directory or installed ones",
-    ),
-]
 
 
 class ModuleModel(Section):
@@ -1177,7 +1209,7 @@ class HeatmapFigure(StudyFigure):
     """Every pair of runs as a matrix, in the order of a hierarchical clustering."""
 
     plot: Literal["heatmap"]
-    measure: Measure = "mean_cca"
+    measure: AnyMeasure = "mean_cca"
     column: Annotated[Literal["score", "calibrated"], Field(description="as scored, or 0 at chance")] = "score"
 
 
@@ -1191,7 +1223,7 @@ class MeasuresFigure(StudyFigure):
     """Measure against measure over all pairs of runs."""
 
     plot: Literal["measures"]
-    measures: Annotated[list[Measure], Field(min_length=2, max_length=8)]
+    measures: Annotated[list[AnyMeasure], Field(min_length=2, max_length=8)]
 
 
 class DynamicsFigure(Section):
@@ -1321,14 +1353,14 @@ class LayersFigure(Section):
     study: Name
     settings: Annotated[list[Name], Field(min_length=1, max_length=2, description="one setting, or two compared ones")]
     names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
-    measure: Measure = "cka_debiased"
+    measure: AnyMeasure = "cka_debiased"
 
 
 class MapFigure(StudyFigure):
     """Runs as points whose distances follow a measure (multidimensional scaling)."""
 
     plot: Literal["map"]
-    measure: Measure = "mean_cca"
+    measure: AnyMeasure = "mean_cca"
     untrained: Annotated[bool, Field(description="a second panel of the same runs before training")] = True
 
 
@@ -1982,6 +2014,8 @@ def _validated(model: type[Model], values: Any, where: str) -> Model:
         raise ConfigError("\n".join(lines)) from None
 
 
+MODEL_KINDS, PROBE_KINDS = (["module"], ["hub"], ["folder"]), (["images"], ["module"])
+MEASURE_KINDS = (["known"], ["own"])
 DATA_KINDS = (["two_points"], ["xor"], ["context"], ["labels"])
 
 
@@ -2001,6 +2035,13 @@ def _place(location: tuple[int | str, ...]) -> list[str]:
         del keys[first + 1]
     if keys[first : first + 1] == ["train"] and keys[first + 1 : first + 2] in (["encoder"], ["decoder"], ["loss"]):
         del keys[first + 2 : first + 3]
+    for place, kinds in (("runs", MODEL_KINDS), ("probes", PROBE_KINDS), ("measures", MEASURE_KINDS)):
+        if place in keys:
+            after = keys.index(place) + (1 if place == "probes" else 2)
+            if keys[after : after + 1] in kinds:
+                del keys[after]
+    if keys[-2:-1] == ["measure"] and keys[-1:] in MEASURE_KINDS:
+        del keys[-1]
     return keys
 
 

@@ -65,7 +65,7 @@ def write(
             order, digest = np.arange(points), hashlib.sha256(f"{points} points".encode())
         else:
             order = np.array(sorted(range(points), key=ids.__getitem__))
-            ordered = [ids[place] for place in order]
+            ordered = [ids[place] for place in order.tolist()]
             twice = next((a for a, b in pairwise(ordered) if a == b), None)
             if twice is not None:
                 raise DataError(f"{where}: the identifier '{twice}' stands there twice; each point needs its own")

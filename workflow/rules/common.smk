@@ -67,6 +67,28 @@ def memory(megabytes):
     return lambda wildcards, attempt: megabytes * attempt
 
 
+def with_plugins(fingerprint_of, calls):
+    """A fingerprint with those of the user's own functions that are among `calls`."""
+    return " ".join([fingerprint_of, *map(plugin, dict.fromkeys(call for call in calls if ":" in call))])
+
+
+def measure_code(script, measures):
+    return with_plugins(code(script), measures)
+
+
+def model_code(script, wildcards):
+    """A script that makes the encoder and the decoder of a setting."""
+    parts = setting(wildcards).train.encoder, setting(wildcards).train.decoder
+    own = [part.call for part in parts if part.kind == "plugin"]
+    return with_plugins(code(script, *(f"models.{part.kind}" for part in parts)), own)
+
+
+def dataset_code(wildcards):
+    found = CONFIG.datasets[wildcards.dataset]
+    own = [found.call] if found.kind == "plugin" else []
+    return with_plugins(code("prepare.py", f"datasets.{found.kind}"), own)
+
+
 def setting(wildcards):
     try:
         return STUDIES[wildcards.study].settings[wildcards.setting]
@@ -163,6 +185,14 @@ def pair_score(wildcards):
     """How a pairing is scored: every layer with every layer where both settings ask for it."""
     scores = [STUDIES[wildcards.study].settings[name].score for name in paired_settings(wildcards.pairing)]
     return next((score for score in scores if score.layers == "same"), scores[0])
+
+
+def study_measures(study):
+    return list(dict.fromkeys(name for own in STUDIES[study].settings.values() for name in own.score.measures))
+
+
+def figure_measures(figure):
+    return getattr(figure, "measures", None) or [getattr(figure, "measure", "")]
 
 
 def pairings(study):
@@ -296,7 +326,7 @@ def pretrained_code(wildcards):
     found = setting(wildcards)
     (run,) = seeds(wildcards)
     calls = [own.call for own in (found.runs[run], found.probes) if own.kind == "module"]
-    return " ".join([code("represent_pretrained.py"), *map(plugin, calls)])
+    return with_plugins(code("represent_pretrained.py"), calls)
 
 
 # --- studies of dynamics ------------------------------------------------------------------------------------------

@@ -33,6 +33,6 @@ for figure_name, figure in CONFIG.figures.items():
             plot=figure.plot,
             section=canonical(figure),
             files=canonical(figure_files(figure)),
-            code=code(f"plot_{figure.plot}.py"),
+            code=measure_code(f"plot_{figure.plot}.py", figure_measures(figure)),
         script:
             "../../scripts/plot_{params.plot}.py"

@@ -15,6 +15,6 @@ rule prepare:
     params:
         section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
         packages=lambda wildcards: canonical(package_versions(wildcards)),
-        code=lambda wildcards: code("prepare.py", f"datasets.{CONFIG.datasets[wildcards.dataset].kind}"),
+        code=dataset_code,
     script:
         "../../scripts/prepare.py"

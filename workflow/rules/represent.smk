@@ -17,10 +17,6 @@ rule represent:
         mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
-        code=lambda wildcards: code(
-            "represent.py",
-            f"models.{setting(wildcards).train.encoder.kind}",
-            f"models.{setting(wildcards).train.decoder.kind}",
-        ),
+        code=lambda wildcards: model_code("represent.py", wildcards),
     script:
         "../../scripts/represent.py"

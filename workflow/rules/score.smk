@@ -16,6 +16,6 @@ rule score:
     params:
         section=lambda wildcards: canonical(pair_score(wildcards)),
         settings=lambda wildcards: canonical(settings=paired_settings(wildcards.pairing)),
-        code=code("score.py"),
+        code=lambda wildcards: measure_code("score.py", pair_score(wildcards).measures),
     script:
         "../../scripts/score.py"

@@ -15,6 +15,6 @@ rule table:
         mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(confidence=CONFIG.studies[wildcards.study].score.confidence),
-        code=code("table.py"),
+        code=lambda wildcards: measure_code("table.py", study_measures(wildcards.study)),
     script:
         "../../scripts/table.py"

@@ -18,10 +18,6 @@ rule train:
     params:
         section=lambda wildcards: canonical(train=setting(wildcards).train, n_train=setting(wildcards).data.n_train),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
-        code=lambda wildcards: code(
-            "train.py",
-            f"models.{setting(wildcards).train.encoder.kind}",
-            f"models.{setting(wildcards).train.decoder.kind}",
-        ),
+        code=lambda wildcards: model_code("train.py", wildcards),
     script:
         "../../scripts/train.py"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from repalign.measures.plugin import facts_of, score_of
+
 Family = Literal["linear", "points", "model"]
 """What a measure is made of: cross-moments of the units, n x n matrices of the points, or points and decoders."""
 
@@ -55,11 +57,15 @@ class Measure:
 
 
 class Measures(dict[str, Measure]):
-    """Measures by name. `<name>@<k>` is the measure of that name with k directions kept, made when it is asked for."""
+    """Measures by name. Made when asked for: `<name>@<k>`, the one of that name with k directions kept, and
+    `module:function`, one of the user's own."""
 
     def __missing__(self, name: str) -> Measure:
         if not isinstance(name, str):
             raise KeyError(name)
+        if ":" in name:
+            self[name] = _own(name)
+            return self[name]
         base, _, directions = name.partition("@")
         if base not in TRUNCATED or base not in self or not directions.isdecimal() or int(directions) < 1:
             raise KeyError(name)
@@ -70,6 +76,23 @@ class Measures(dict[str, Measure]):
 
         score.__doc__ = own.score.__doc__
         return replace(own, name=name, score=score)
+
+
+def _own(path: str) -> Measure:
+    facts = facts_of(path)
+    return Measure(
+        name=path,
+        score=score_of(path),
+        family="model",
+        symmetric=facts.symmetric,
+        lowest=facts.lowest,
+        highest=facts.highest,
+        perfect=facts.perfect,
+        invariant_a=frozenset(),
+        invariant_b=frozenset(),
+        chance="from shuffled points",
+        needs="",
+    )
 
 
 TRUNCATED = ("svcca", "svcca_zscored")

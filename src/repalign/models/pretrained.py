@@ -60,7 +60,7 @@ def load_folder(folder: str | Path) -> tuple[nn.Module, Callable[[Any], Tensor]]
         raise StoreError(f"{folder}: no .safetensors; other weights (.bin, .h5) can hold code and are not read")
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
+        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **options)  # type: ignore[no-untyped-call]
         model, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )

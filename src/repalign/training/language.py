@@ -24,7 +24,6 @@ from repalign.training.device import chosen_device
 logger = logging.getLogger(__name__)
 IGNORED = -100  # a target that costs nothing
 EVALUATED = 256  # sentences at once
-POOL = 16  # batches whose sentences are sorted by length
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,6 @@ class Sentences:
             tokens[row, : len(own)] = torch.tensor(own)
             targets[row, : len(own)] = torch.tensor([*own[1:], end])
         return cls(tokens, targets)
-
-    def lengths(self) -> NDArray[np.int64]:
-        """Targets of each sentence."""
-        found: NDArray[np.int64] = (self.targets != IGNORED).sum(dim=1).numpy()
-        return found
 
     def batch(self, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Tokens and targets of some sentences, cut to the longest of them."""
@@ -83,7 +77,7 @@ def train(
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=section["learning_rate"], weight_decay=section["weight_decay"], fused=True
         )
-        batches = _batches(data.lengths(), section["batch_size"], seed)
+        batches = _batches(len(data.tokens), section["batch_size"], seed)
         for step in tqdm(range(last + 1), desc=f"{label} seed {seed}", unit="step", disable=None, mininterval=1.0):
             loss = _loss(network, *data.batch(next(batches), device))
             if step in recorded:
@@ -138,8 +132,9 @@ def _untrained(model: Mapping[str, Any], vocabulary: int, end: int, seed: int) -
 
 def _loss(network: GPT2LMHeadModel, tokens: Tensor, targets: Tensor) -> Tensor:
     """Mean negative log likelihood of the next token, nats. Padding on the right is never looked at from its left."""
-    logits: Tensor = network(input_ids=tokens).logits
-    return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
+    hidden: Tensor = network.transformer(input_ids=tokens).last_hidden_state
+    real = targets != IGNORED  # no logits where there is padding, half of a batch
+    return cross_entropy(network.lm_head(hidden[real]).float(), targets[real])
 
 
 @torch.no_grad()
@@ -153,21 +148,13 @@ def _evaluate(network: GPT2LMHeadModel, probes: Sentences, device: torch.device)
     return total / count
 
 
-def _batches(lengths: NDArray[np.int64], size: int, seed: int) -> Iterator[Tensor]:
-    """Batches of sentences of like length without end, so that little of them is padding.
-
-    An epoch's random order is cut into pools, each of which is sorted by length and cut into batches, which come in
-    random order; a short rest of an epoch is left out.
-    """
+def _batches(n: int, size: int, seed: int) -> Iterator[Tensor]:
     rng = np.random.default_rng([seed, 1])
-    size = min(size, len(lengths))
+    size = min(size, n)
     while True:
-        order = rng.permutation(len(lengths))
-        for start in range(0, len(order), POOL * size):
-            pool = order[start : start + POOL * size]
-            pool = pool[np.argsort(lengths[pool], kind="stable")]
-            for number in rng.permutation(len(pool) // size):
-                yield torch.from_numpy(pool[number * size : (number + 1) * size])
+        order = torch.from_numpy(rng.permutation(n))
+        for start in range(0, n - size + 1, size):
+            yield order[start : start + size]
 
 
 def write_history(

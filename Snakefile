@@ -22,10 +22,12 @@ include: "workflow/rules/table.smk"
 include: "workflow/rules/plot.smk"
 
 
-# Snakemake 9 looks again at what is ready a second after every look, for a limit of jobs a second that no run here
-# comes near; each finished job adds a look that repeats until the end, and after 300 jobs they fill a core.
+# Snakemake 9 looks again at what is ready a second after every look, for a limit of jobs a second that no local run
+# comes near; each finished job adds a look that repeats until the end, and after 300 jobs they fill a core. On a
+# cluster the limit spares its controller.
 onstart:
-    workflow.scheduler.job_rate_limiter = None
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 rule all:

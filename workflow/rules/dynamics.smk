@@ -14,7 +14,7 @@ rule train_dynamics:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(trained_dynamics(setting(wildcards))),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
@@ -38,7 +38,7 @@ rule fit_dynamics:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(
             {

@@ -12,7 +12,7 @@ rule factor:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(
             {key: getattr(setting(wildcards).score, key) for key in ("folds", "seed", "device")}

@@ -14,7 +14,7 @@ rule represent_given:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=16000,
+        mem_mb=memory(16000),
     params:
         section=lambda wildcards: canonical({"arrays": setting(wildcards).arrays, "ids": setting(wildcards).ids}),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
@@ -39,7 +39,7 @@ rule represent_pretrained:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=16000,
+        mem_mb=memory(16000),
     params:
         section=pretrained_section,
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),

@@ -36,7 +36,7 @@ rule train_language:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(model=setting(wildcards).model, train=setting(wildcards).train),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
@@ -61,7 +61,7 @@ rule represent_language:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=16000,
+        mem_mb=memory(16000),
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
         runs=lambda wildcards: canonical(language_runs(wildcards)),

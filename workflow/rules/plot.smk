@@ -28,7 +28,7 @@ for figure_name, figure in CONFIG.figures.items():
             ENVIRONMENT
         threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=memory(2000),
         params:
             plot=figure.plot,
             section=canonical(figure),

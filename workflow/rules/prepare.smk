@@ -11,7 +11,7 @@ rule prepare:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
         packages=lambda wildcards: canonical(package_versions(wildcards)),

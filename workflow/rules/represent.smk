@@ -14,7 +14,7 @@ rule represent:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
         code=lambda wildcards: code(

@@ -12,7 +12,7 @@ rule score:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(pair_score(wildcards)),
         settings=lambda wildcards: canonical(settings=paired_settings(wildcards.pairing)),

@@ -12,7 +12,7 @@ rule table:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(confidence=CONFIG.studies[wildcards.study].score.confidence),
         code=lambda wildcards: code("table.py", own=own_measures(study_measures(wildcards.study))),

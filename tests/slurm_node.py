@@ -159,7 +159,7 @@ class Node:
             "PlugStackConfig=/dev/null", "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "MpiDefault=none",
             # A job that takes more memory than it asked for is killed, without cgroups, within seconds.
             "JobAcctGatherType=jobacct_gather/linux", "JobAcctGatherFrequency=1", "JobAcctGatherParams=OverMemoryKill",
-            "ReturnToService=2", "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core_Memory",
+            "ReturnToService=2", "KillWait=5", "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core_Memory",
             "SchedulerType=sched/backfill",
             "SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=2",
             "MinJobAge=3600", "GresTypes=gpu", *accounting,

@@ -48,7 +48,7 @@ class Measure:
 
     @property
     def higher_is_closer(self) -> bool:
-        return self.perfect == self.highest
+        return self.perfect != self.lowest  # a measure of the user's own may have no bounds
 
     @property
     def summary(self) -> str:

@@ -68,9 +68,14 @@ class Node:
         self._run("slurmctld", "-D")
         self._wait("slurmctld", lambda: self.answers("scontrol", "ping") and "UP" in self.ask("scontrol", "ping"))
 
-    def kill_controller(self) -> None:
-        """As if the machine that it runs on were gone."""
-        gone = self.started.pop("slurmctld")
+    def start_database_daemon(self) -> None:
+        """What sacct asks."""
+        self._run("slurmdbd", "-D")
+        self._wait("slurmdbd", lambda: self.answers("sacctmgr", "-n", "show", "cluster"))
+
+    def kill(self, name: str) -> None:
+        """A daemon, as if the machine that it runs on were gone."""
+        gone = self.started.pop(name)
         gone.kill()
         gone.wait()
 
@@ -134,8 +139,7 @@ class Node:
         ]  # fmt: skip
         conf.write_text("\n".join(lines) + "\n")
         conf.chmod(0o600)
-        self._run("slurmdbd", "-D")
-        self._wait("slurmdbd", lambda: self.answers("sacctmgr", "-n", "show", "cluster"))
+        self.start_database_daemon()
 
     def _write_conf(self) -> None:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 * 9 // 10

@@ -112,7 +112,7 @@ def test_a_run_outlives_its_controller(node, folder):
     """With squeue the plugin may forget the job (docs/cluster.md); then the next call makes what is missing."""
     process = begun(node, folder, "slow.txt")
     time.sleep(8)  # what it knows of the job is on disk by then
-    node.kill_controller()
+    node.kill("slurmctld")
     assert not node.answers("squeue")
     time.sleep(25)
     node.start_controller()
@@ -126,6 +126,22 @@ def test_a_run_outlives_its_controller(node, folder):
         assert done.returncode == 0, done.stdout[-4000:]
     else:
         assert process.wait(300) == 0, (folder / "run.log").read_text()[-4000:]
+    assert (folder / "slow.txt").is_file()
+
+
+def test_a_run_outlives_its_accounting_database(node, folder):
+    if not node.accounting:
+        pytest.skip("there is no accounting database on this node")
+    process = begun(node, folder, "slow.txt")
+    node.kill("slurmdbd")
+    assert not node.answers("sacct")
+    time.sleep(45)  # longer than the time between two checks, so one falls into it
+    node.start_database_daemon()
+    try:
+        assert process.wait(120) == 0, (folder / "run.log").read_text()[-4000:]
+    finally:
+        process.kill()
+        process.wait()
     assert (folder / "slow.txt").is_file()
 
 

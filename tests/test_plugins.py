@@ -161,8 +161,6 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
     sys.modules.pop("mine", None)
-    for name in [name for name in repalign.MEASURES if name.startswith("mine:")]:
-        del repalign.MEASURES[name]
 
 
 def arrays():

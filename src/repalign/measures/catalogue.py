@@ -64,8 +64,7 @@ class Measures(dict[str, Measure]):
         if not isinstance(name, str):
             raise KeyError(name)
         if ":" in name:
-            self[name] = _own(name)
-            return self[name]
+            return _own(name)
         base, _, directions = name.partition("@")
         if base not in TRUNCATED or base not in self or not directions.isdecimal() or int(directions) < 1:
             raise KeyError(name)

@@ -10,7 +10,6 @@ import yaml
 from pipeline import ROOT, copy_project, planned, snakemake, write_yaml
 from torch import nn
 
-import repalign
 from repalign import plugins, store
 from repalign.alignment import align
 from repalign.config import load

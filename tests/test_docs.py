@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ def run(page: Path) -> list[tuple[str, str]]:
             found.append((text.strip(), printed.strip()))
             printed = ""
             continue
-        if named := re.match(r"# (\w+\.py)\n", text):
-            Path(named[1]).write_text(text, encoding="utf-8")
+        if named := re.match(r"# (\w+)\.py\n", text):
+            Path(f"{named[1]}.py").write_text(text, encoding="utf-8")
+            sys.modules.pop(named[1], None)  # another page's module of that name
             continue
         assert not printed.strip(), f"{page.name}: a block prints what the page does not show: {printed}"
         with contextlib.redirect_stdout(io.StringIO()) as out:

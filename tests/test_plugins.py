@@ -10,7 +10,6 @@ import yaml
 from pipeline import ROOT, copy_project, planned, snakemake, write_yaml
 from torch import nn
 
-import repalign
 from repalign import plugins, store
 from repalign.alignment import align
 from repalign.config import load
@@ -64,6 +63,75 @@ def outside(x, y):
     return 3.0
 
 
+def undecorated(x, y):
+    return cka(x, y)
+
+
+@repalign.measure(symmetric=True, lowest=0.0, perfect=0.0)
+def distance(x, y):
+    return 1 - cka(x, y)
+
+
+def changes_what_it_is_given(x, y):
+    x -= x.mean(axis=0)
+    y *= 0
+    return 0.5
+
+
+def mean_of_b(x, y):
+    return y.mean()
+
+
+def text(x, y):
+    return "0.5"
+
+
+class Network(nn.Module):
+    # with a part that is not called, and a buffer
+
+    def __init__(self, inputs, outputs, drawn):
+        super().__init__()
+        self.map, self.idle = nn.Linear(inputs, outputs), nn.Linear(inputs, 2)
+        self.register_buffer("scale", torch.rand(1) if drawn else torch.ones(1))
+
+    def forward(self, x):
+        return self.scale * self.map(x)
+
+
+class Two(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Uses(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.two, self.map = Two(), nn.Linear(inputs, outputs)
+
+    def forward(self, x):
+        return self.map(self.two(x)[0])
+
+
+def network(inputs, outputs, drawn=False):
+    return Network(inputs, outputs, drawn)
+
+
+def tuples(inputs, outputs):
+    return Uses(inputs, outputs)
+
+
+def frozen(inputs, outputs):
+    return nn.Linear(inputs, outputs).requires_grad_(False)
+
+
+def noisy(inputs, outputs):
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.Dropout(0.5))
+
+
+def normed(inputs, outputs):
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs))
+
+
 def encoder(inputs, outputs, width=5):
     return nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs, bias=False))
 
@@ -92,8 +160,6 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
     sys.modules.pop("mine", None)
-    for name in [name for name in repalign.MEASURES if name.startswith("mine:")]:
-        del repalign.MEASURES[name]
 
 
 def arrays():
@@ -132,7 +198,8 @@ def test_a_measure_without_a_decorator_is_directed_and_unbounded(mine):
     [
         ("unhappy", "mine:unhappy: ZeroDivisionError: division by zero"),
         ("missing", "mine:missing: gives nan"),
-        ("outside", "a score of 3"),
+        ("outside", "mine:outside: gives a score of 3, outside its range of 0 to 1"),
+        ("text", "gives the text '0.5', expected a number"),
     ],
 )
 def test_a_score_that_cannot_be_is_a_marked_problem(mine, name, said):
@@ -141,6 +208,23 @@ def test_a_score_that_cannot_be_is_a_marked_problem(mine, name, said):
     assert own["problem"].str.contains(said, regex=False).all()
     assert own["score"].isna().all()
     assert np.isfinite(rows[rows["measure"] == "mine:cka"]["score"]).all()
+
+
+def test_without_bounds_a_higher_score_is_closer_and_a_distance_is_read_the_other_way(mine):
+    names = ["mine:cka", "mine:undecorated", "mine:distance"]
+    rows = align(arrays(), names, evidence=Evidence(shuffles=19, resamples=0)).pairs
+    bounded, distance = (rows[rows["measure"] == f"mine:{name}"].iloc[0] for name in ("cka", "distance"))
+    free = rows[(rows["measure"] == "mine:undecorated") & (rows["direction"] == "a_to_b")].iloc[0]
+    assert bounded["p_value"] == 1 / 20
+    for column in ("p_value", "calibrated", "z"):
+        assert free[column] == pytest.approx(bounded[column]), column
+        assert distance[column] == pytest.approx(bounded[column]), column
+
+
+def test_a_measure_that_changes_its_arguments_changes_no_other_score(mine):
+    rows = align(arrays(), ["mine:changes_what_it_is_given", "mine:mean_of_b"], evidence=None).pairs
+    own = rows[(rows["measure"] == "mine:mean_of_b") & (rows["direction"] == "a_to_b")].iloc[0]
+    assert own["score"] == pytest.approx(arrays()["other"].mean())
 
 
 def test_a_measure_that_is_not_there_is_named(mine):
@@ -153,6 +237,10 @@ def test_a_measure_that_is_not_there_is_named(mine):
 def test_the_perfect_score_is_an_end_of_the_range():
     with pytest.raises(ValueError, match="neither the lowest"):
         measure(lowest=0.0, highest=2.0, perfect=1.0)
+    with pytest.raises(ValueError, match="neither the lowest"):
+        measure(perfect=0.0)  # of a distance or of a similarity?
+    with pytest.raises(ValueError, match="it is a number"):
+        measure(lowest=0.0, perfect=float("inf"))
 
 
 def encoder_section(call="mine:encoder", hidden=None, **options):
@@ -183,6 +271,8 @@ def test_an_encoder_of_ones_own_is_run_for_many_seeds_at_once(mine):
         (encoder_section("mine:wrong_size"), "gives (10, 3) for 10 points; expected (10, 2)"),
         (encoder_section(hidden={"first": "9"}), "hidden first: no submodule '9'"),
         (encoder_section(depth=3), "options {'depth': 3} do not fit its arguments"),
+        (encoder_section("mine:frozen"), "mine:frozen: weight, bias would be trained too"),
+        (encoder_section("mine:network", drawn=True), "mine:network: scale is drawn at random"),
         (encoder_section("mine:data"), "do not fit|expected a torch.nn.Module"),
     ],
 )
@@ -191,6 +281,31 @@ def test_an_encoder_that_does_not_fit_is_named(mine, section, said):
         ManySeeds(section, 3, 4, torch.device("cpu")).layers({}, torch.zeros(10, 3)) if "gives" not in said else (
             own_models.build(section["encoder"], 3, 2)(torch.zeros(10, 3))
         )
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (encoder_section("mine:network", hidden={"idle": "idle"}), "hidden idle: the submodule is not called"),
+        (encoder_section("mine:tuples", hidden={"two": "two"}), "hidden two: gives a tuple, expected points x units"),
+        (encoder_section("mine:noisy"), "mine:noisy: the forward pass of all seeds at once: RuntimeError"),
+        (encoder_section("mine:normed"), "mine:normed: the forward pass of all seeds at once: RuntimeError"),
+    ],
+)
+def test_a_forward_pass_that_does_not_fit_is_named(mine, section, said):
+    many = ManySeeds(section, 3, 4, torch.device("cpu"))
+    weights = many.initial_weights([0, 1])
+    with pytest.raises(PluginError, match=re.escape(said)):
+        many.layers(weights, torch.zeros(10, 3))
+
+
+def test_a_buffer_that_is_the_same_for_all_seeds_is_kept(mine):
+    many = ManySeeds(encoder_section("mine:network"), 3, 4, torch.device("cpu"))
+    weights = many.initial_weights([0, 1])
+    f, _ = many.layers(weights, torch.ones(10, 3))
+    assert not torch.equal(weights["encoder.network.map.weight"][0], weights["encoder.network.map.weight"][1])
+    own = weights["encoder.network.map.weight"].sum(dim=2) + weights["encoder.network.map.bias"]
+    torch.testing.assert_close(f["output"][:, 0], own)
 
 
 def test_a_module_that_is_none_is_named(mine, monkeypatch):
@@ -228,10 +343,17 @@ def test_a_data_set_that_is_none_is_named(mine, section, said):
         own_data.make(section, {})
 
 
+def test_a_hidden_layer_is_not_called_output():
+    encoder = "{kind: plugin, call: 'mine:encoder', hidden: {output: '0'}}"
+    raw = f"datasets: {{d: {{kind: digits}}}}\nstudies: {{s: {{data: {{dataset: d}}, train: {{encoder: {encoder}}}}}}}"
+    with pytest.raises(ConfigError, match=re.escape("studies.s.train.encoder: hidden: output is the network's own")):
+        load(yaml.safe_load(raw))
+
+
 def test_the_config_takes_import_paths_and_still_names_the_nearest_measure():
     base = "datasets: {d: {kind: digits}}\nstudies: {s: {data: {dataset: d}, score: {measures: [%s]}}}"
     load(yaml.safe_load(base % "mean_cca, 'mine:cka'"))
-    with pytest.raises(ConfigError, match=re.escape("studies.s.score.measures.0: Input should be 'mean_cca'")):
+    with pytest.raises(ConfigError, match=r"studies\.s\.score\.measures\.0: .*did you mean 'mean_cca'\?"):
         load(yaml.safe_load(base % "mean_caa"))
     with pytest.raises(ConfigError, match=re.escape("studies.s.score.measures.0: String should match pattern")):
         load(yaml.safe_load(base % "'mine:'"))

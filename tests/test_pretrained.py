@@ -95,6 +95,8 @@ def folder(tmp_path, monkeypatch):
         (own / f"{name}.py").write_text(text, encoding="utf-8")
     monkeypatch.chdir(own)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("mymodels", "mylayers", "mydata"):  # other tests have modules of these names
+        monkeypatch.delitem(sys.modules, name, raising=False)
     yield own
     for name in ("mymodels", "mylayers", "mydata"):
         sys.modules.pop(name, None)

@@ -298,6 +298,9 @@ class Engine:
             problem = "the score is not finite"
         elif not problem and not measure.lowest - OUTSIDE <= scores.score <= measure.highest + OUTSIDE:
             problem = f"rounding leaves a score of {scores.score:.3g}: units differ too much in size; scale them"
+            if ":" in name:
+                own = f"{measure.lowest:.4g} to {measure.highest:.4g}"
+                problem = f"{name}: gives a score of {scores.score:.3g}, outside its range of {own}"
         evidence = dict.fromkeys(COLUMNS, np.nan)
         if not problem:
             null, resampled = (

@@ -428,6 +428,12 @@ class PluginEncoder(Section):
     options: KeywordArguments = {}
     hidden: dict[Name, str] = {}
 
+    @model_validator(mode="after")
+    def _has_one_output(self) -> "PluginEncoder":
+        if "output" in self.hidden:
+            raise PydanticCustomError("output", "hidden: output is the network's own output; give it another name")
+        return self
+
     def layers(self) -> list[str]:
         return [*self.hidden, "output"]
 
@@ -2011,8 +2017,16 @@ def _validated(model: type[Model], values: Any, where: str) -> Model:
             place = ".".join(_place(problem["loc"]))
             place = ".".join(part for part in (where, place) if part) or "config"
             given = f" (given: {problem['input']!r})" if not isinstance(problem["input"], Mapping | list) else ""
-            lines.append(f"{place}: {problem['msg']}{given}")
+            lines.append(f"{place}: {problem['msg']}{_nearest(problem)}{given}")
         raise ConfigError("\n".join(lines)) from None
+
+
+def _nearest(problem: Mapping[str, Any]) -> str:
+    """The one of a list of words that a misspelt one is nearest to."""
+    if problem["type"] != "literal_error":
+        return ""
+    near = difflib.get_close_matches(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 MODEL_KINDS, PROBE_KINDS = (["module"], ["hub"], ["folder"]), (["images"], ["module"])

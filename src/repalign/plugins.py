@@ -22,7 +22,7 @@ def load(path: str) -> Callable[..., Any]:
     try:
         found = importlib.import_module(module)
     except Exception as error:  # a user's module may raise anything
-        raise PluginError(f"{path}: importing {module} fails ({_line(error)})") from None
+        raise PluginError(f"{path}: importing {module} fails ({line(error)})") from None
     function = getattr(found, name, None)
     if not callable(function):
         names = [own for own, value in vars(found).items() if callable(value) and not own.startswith("_")]
@@ -45,8 +45,9 @@ def call(path: str, options: Mapping[str, Any], *given: Any) -> Any:
     try:
         return function(*given, **options)
     except Exception as error:
-        raise PluginError(f"{path}: {_line(error)}") from None
+        raise PluginError(f"{path}: {line(error)}") from None
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """An error of the user's own code, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

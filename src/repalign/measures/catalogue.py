@@ -48,7 +48,7 @@ class Measure:
 
     @property
     def higher_is_closer(self) -> bool:
-        return self.perfect == self.highest
+        return self.perfect != self.lowest  # a measure of the user's own may have no bounds
 
     @property
     def summary(self) -> str:
@@ -64,8 +64,7 @@ class Measures(dict[str, Measure]):
         if not isinstance(name, str):
             raise KeyError(name)
         if ":" in name:
-            self[name] = _own(name)
-            return self[name]
+            return _own(name)
         base, _, directions = name.partition("@")
         if base not in TRUNCATED or base not in self or not directions.isdecimal() or int(directions) < 1:
             raise KeyError(name)

@@ -36,12 +36,15 @@ def measure(
     """Says how the scores of a function are read, which takes two arrays (points x units, float64) and gives a number.
 
     symmetric: whether f(x, y) = f(y, x), scored once then, else from a to b and from b to a; lowest, highest: of a
-    score; perfect: that of a representation with itself, one of the two ends. A function without the decorator is
-    directed, without bounds, and 1 is perfect. Where it takes `weights` (a positive number a point), scores get an
-    interval over probe points. Raises ValueError where `perfect` is no end of the range.
+    score; perfect: that of a representation with itself, one of the two ends, which says which scores are closer.
+    Where none of the three is given, or without the decorator, there are no bounds, 1 is perfect and higher is closer.
+    Where the function takes `weights` (a positive number a point), scores get an interval over probe points. Raises
+    ValueError where `perfect` is no number or no end of the range.
     """
-    if perfect not in (lowest, highest) and (lowest, highest) != (float("-inf"), float("inf")):
-        raise ValueError(f"perfect {perfect} is neither the lowest score, {lowest}, nor the highest, {highest}")
+    given = (lowest, highest, perfect) != (Facts.lowest, Facts.highest, Facts.perfect)
+    if given and (perfect not in (lowest, highest) or not np.isfinite(perfect)):
+        ends = f"the lowest score, {lowest}, nor the highest, {highest}"
+        raise ValueError(f"perfect {perfect} is neither {ends}; it is a number, and one of the two")
 
     def described(function: Function) -> Function:
         setattr(function, FACTS, Facts(symmetric, lowest, highest, perfect))
@@ -63,7 +66,10 @@ def score_of(path: str) -> Callable[[Any], Array]:
 
     def one(x: Array, y: Array, **weights: Array) -> float:
         try:
-            found = float(function(x, y, **weights))
+            given = function(x.copy(), y.copy(), **weights)  # what it does to its arguments reaches no other score
+            if isinstance(given, str | bytes):
+                raise TypeError(f"gives the text {given!r}, expected a number")
+            found = float(given)
         except Exception as error:  # a user's function may raise anything
             raise MeasureError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
         if not np.isfinite(found):

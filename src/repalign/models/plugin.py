@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from repalign import plugins
@@ -25,7 +26,10 @@ class Plugin(nn.Module):
         found: dict[str, Tensor] = {}
 
         def watch(layer: str) -> Callable[[nn.Module, Any, Tensor], None]:
-            def keep(_module: nn.Module, _given: Any, values: Tensor) -> None:
+            def keep(_module: nn.Module, _given: Any, values: Any) -> None:
+                if not isinstance(values, Tensor):
+                    kind = type(values).__name__
+                    raise PluginError(f"{self.name}: hidden {layer}: gives a {kind}, expected points x units")
                 found[layer] = values.flatten(1)
 
             return keep
@@ -37,11 +41,19 @@ class Plugin(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
+        for layer in self.hidden:
+            if layer not in found:
+                raise PluginError(f"{self.name}: hidden {layer}: the submodule is not called in the forward pass")
         return {layer: found[layer] for layer in self.hidden} | {"output": output}
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x), points x output_dim."""
-        output = self.network(x)
+        try:
+            output = self.network(x)
+        except PluginError:
+            raise
+        except Exception as error:  # a user's network may raise anything, and all seeds at once forbid some layers
+            raise PluginError(f"{self.name}: the forward pass of all seeds at once: {plugins.line(error)}") from None
         if not isinstance(output, Tensor) or output.shape != (len(x), self.output_dim):
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise PluginError(f"{self.name}: gives {shape} for {len(x)} points; expected ({len(x)}, {self.output_dim})")
@@ -54,4 +66,12 @@ def build(section: Mapping[str, Any], input_dim: int, output_dim: int) -> Plugin
     network = plugins.call(call, section["options"], input_dim, output_dim)
     if not isinstance(network, nn.Module):
         raise PluginError(f"{call}: gives a {type(network).__name__}, expected a torch.nn.Module")
+    if frozen := [name for name, weights in network.named_parameters() if not weights.requires_grad]:
+        raise PluginError(f"{call}: {', '.join(frozen)} would be trained too; what stays as it is is a buffer")
+    if buffers := dict(network.named_buffers()):
+        with torch.random.fork_rng(devices=[]):  # draws on from here, as another seed would
+            again = dict(plugins.call(call, section["options"], input_dim, output_dim).named_buffers())
+        drawn = [name for name, values in buffers.items() if not torch.equal(values, again[name])]
+        if drawn:  # all seeds share the buffers of one (`ManySeeds`)
+            raise PluginError(f"{call}: {', '.join(drawn)} is drawn at random; a buffer is the same for all seeds")
     return Plugin(network, section["hidden"], output_dim, call)

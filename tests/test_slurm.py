@@ -11,6 +11,8 @@ from slurm_node import Node, lacking
 
 pytestmark = pytest.mark.slurm
 SNAKEFILE = """
+seconds = config.get("seconds", 45)
+
 rule all:
     input: "greedy.txt", "gpu.txt"
 
@@ -26,7 +28,7 @@ rule gpu:
 
 rule slow:
     output: "slow.txt"
-    shell: "touch begun.txt; sleep 45; echo $SLURM_JOB_ID > {{output}}"
+    shell: "touch begun.txt; sleep {{seconds}}; echo $SLURM_JOB_ID > {{output}}"
 """
 
 
@@ -105,7 +107,7 @@ def test_a_cancelled_job_is_reported_and_made_by_the_next_call(node, folder):
     assert process.wait(200) != 0
     assert f"'{job}'" in (folder / "run.log").read_text()
     assert not (folder / "slow.txt").exists()
-    done = run(node, folder, "slow.txt")
+    done = run(node, folder, "slow.txt", "--config", "seconds=1")
     assert done.returncode == 0, done.stdout[-4000:]
     assert (folder / "slow.txt").read_text().strip() != job
 

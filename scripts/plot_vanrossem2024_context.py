@@ -149,10 +149,7 @@ if "snakemake" in globals():
             activation=first.replace("_", " "),
             trained=", ".join(
                 f"{one.gain:g}: {one.learning_rate:g} for {one.epochs} epochs"
-                for one in last[last["activation"] == first]
-                .drop_duplicates("gain")
-                .sort_values("gain")
-                .itertuples()
+                for one in last[last["activation"] == first].drop_duplicates("gain").sort_values("gain").itertuples()
             ),
             largest=f"{last.loc[last['learned'], 'loss'].max():.2g}",
             order="monotonically" if medians.is_monotonic_increasing else "but not monotonically",

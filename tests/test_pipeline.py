@@ -756,7 +756,9 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     pairs = (folder / f"{R}/scores/digits/pairs.csv").read_text()
     assert "diverged: seed 0, 1" in pairs
     caption = (folder / f"{R}/figures/vanrossem2024_structure.rst").read_text()
-    assert "mean over 0 networks" in caption.replace("\n", " ") and "(test accuracy undefined" in caption.replace("\n", " ")
+    assert "mean over 0 networks" in caption.replace("\n", " ")
+    assert "(test accuracy undefined" in caption.replace("\n", " ")
     caption = (folder / f"{R}/figures/vanrossem2024_pairs.rst").read_text()
-    assert "diverged" in caption and "accuracy unknown" in caption.replace("\n", " ")
+    assert "diverged" in caption
+    assert "accuracy unknown" in caption.replace("\n", " ")
     assert "12 have no score" in (folder / f"{R}/figures/roeder2021_theorem.rst").read_text().replace("\n", " ")

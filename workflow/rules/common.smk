@@ -13,6 +13,7 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 os.environ.update(PYTHONPATH=os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]))
 
+from repalign import claims
 from repalign.config import (
     DynamicsStudy,
     GivenStudy,

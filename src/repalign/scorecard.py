@@ -1,0 +1,455 @@
+"""The scorecard: every claim of the papers beside our number, its interval, and the verdict that a rule gives.
+
+`section` is what `repalign.claims.applied` makes of the claims and the configuration. A quantity is one value for each
+unit of replication (a seed, a run, a pair of runs), averaged over units with an interval:
+
+- units are runs or seeds: Student's t; with `interval: run`, for one more run, which is what a published run is;
+- units are pairs of runs: `measures.interval.pair_interval`, in which the runs are the independent draws;
+- unpaired comparisons: Welch's t; shares of units that are 0 or 1: Wilson's score interval;
+- `logarithmic` quantities, and all ratios, are averaged as logarithms: the value is a geometric mean.
+
+`python -m repalign.scorecard results/scorecard.md docs/scorecard.md` puts the one into the other, between its marks.
+"""
+
+import math
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
+from repalign import store
+from repalign.errors import RepalignError, StoreError
+from repalign.measures.interval import pair_interval
+
+HOLDS, FAILS, UNDECIDED = "holds", "fails", "not decidable at this scale"
+VERDICTS = (HOLDS, FAILS, UNDECIDED)
+SCALES = ("smoke", "laptop", "paper")
+ENDS = ("lowest", "highest")
+BOUNDED = {"pearson": (-1.0, 1.0), "spearman": (-1.0, 1.0), "share": (0.0, 1.0)}
+FEWEST = 2  # units without pairs that have an interval; pairs need three runs, or two of each setting
+PAPERS = {"roeder2021": "Roeder, Metz, Kingma 2021", "vanrossem2024": "van Rossem, Saxe 2024"}
+COLUMNS = (
+    *("claim", "paper", "experiment", "statement", "published", "certainty", "source", "quantity", "value", "low"),
+    *("high", "n", "unit", "rule", "because", "needs", "scale", "verdict", "reason"),
+)
+
+
+class QueryError(StoreError):
+    """A query and a table do not fit: an unknown column, or a selection that leaves nothing."""
+
+
+# --- rows of a table ------------------------------------------------------------------------------------------------
+
+
+def _column(table: pd.DataFrame, name: str) -> "pd.Series[Any]":
+    if name not in table:
+        raise QueryError(f"no column '{name}'; columns: {', '.join(map(str, table.columns))}")
+    return table[name]
+
+
+def matching(table: pd.DataFrame, name: str, wanted: Any) -> NDArray[np.bool_]:
+    """Which rows pass one filter. Numbers are equal to a millionth, which is more than a csv file rounds."""
+    column = _column(table, name)
+    if wanted is None:
+        return column.isna().to_numpy(dtype=bool)
+    if isinstance(wanted, list):
+        return np.logical_or.reduce([matching(table, name, one) for one in wanted])
+    if isinstance(wanted, bool):
+        return (column.astype(str) == str(wanted)).to_numpy(dtype=bool)
+    if isinstance(wanted, Mapping):
+        numbers = pd.to_numeric(column, errors="coerce")
+        kept = np.ones(len(table), dtype=bool) & numbers.notna().to_numpy(dtype=bool)
+        for key, sign in (("least", 1), ("most", -1)):
+            if wanted.get(key) is not None:
+                kept &= (sign * numbers >= sign * wanted[key]).to_numpy(dtype=bool)
+        return kept
+    if isinstance(wanted, int | float):
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+        return np.isclose(numbers, wanted, rtol=1e-6, atol=0)
+    return (column.astype(str) == wanted).to_numpy(dtype=bool)
+
+
+def select(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows that pass all filters; `lowest` and `highest` are taken of what the others leave.
+
+    Raises QueryError, with what was there, for an unknown column and where nothing is left.
+    """
+    ends = {name: wanted for name, wanted in where.items() if isinstance(wanted, str) and wanted in ENDS}
+    for name, wanted in where.items():
+        if name not in ends:
+            kept = table[matching(table, name, wanted)]
+            if kept.empty:
+                there = [str(one) for one in table[name].drop_duplicates()]
+                listed = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
+                raise QueryError(f"no row with {name} = {said(wanted)}; there is: {listed or 'no row at all'}")
+            table = kept
+    for name, end in ends.items():
+        numbers = pd.to_numeric(_column(table, name), errors="coerce")
+        if not numbers.notna().any():
+            raise QueryError(f"no number in the column {name}, so it has no {end}")
+        table = table[(numbers == (numbers.min() if end == "lowest" else numbers.max())).to_numpy(dtype=bool)]
+    return table
+
+
+def unit_values(table: pd.DataFrame, quantity: Mapping[str, Any]) -> "pd.Series[float]":
+    """One value of each unit of replication, by the columns `each`; NaN where its rows give none."""
+    keys, kind = quantity["each"], quantity["statistic"]
+    for key in keys:
+        _column(table, key)
+    if kind == "share":
+        counts = np.logical_and.reduce([matching(table, name, wanted) for name, wanted in quantity["meets"].items()])
+        values = pd.Series(counts.astype(float), index=table.index)
+    else:
+        values = pd.to_numeric(_column(table, quantity["column"]), errors="coerce").astype(float)
+    if quantity["over"]:
+        values = values / pd.to_numeric(_column(table, quantity["over"]), errors="coerce").astype(float)
+    if kind == "relative_error":
+        values = (values - 1).abs()
+    frame = table[keys].assign(value=values.replace([np.inf, -np.inf], np.nan))
+    if quantity["against"]:
+        frame["against"] = pd.to_numeric(_column(table, quantity["against"]), errors="coerce")
+    found = {key: _statistic(rows, kind) for key, rows in frame.groupby(keys, sort=True)}
+    names = pd.MultiIndex.from_tuples(found, names=keys)
+    return pd.Series(list(found.values()), index=names, dtype=float)
+
+
+def _statistic(rows: pd.DataFrame, kind: str) -> float:
+    """The statistic of one unit's rows; those without a value do not count."""
+    rows = rows.dropna()
+    values = rows["value"]
+    if values.empty:
+        return math.nan
+    if kind in ("mean", "share", "relative_error"):
+        return float(values.mean())
+    if kind in ("median", "smallest", "largest"):
+        return float({"median": values.median, "smallest": values.min, "largest": values.max}[kind]())
+    if kind.startswith("place_of_"):
+        at = values.argmin() if kind == "place_of_smallest" else values.argmax()
+        return float(rows["against"].iloc[int(at)])
+    against = rows["against"]
+    if len(values) < 3 or values.nunique() < 2 or against.nunique() < 2:
+        return math.nan
+    return float(values.rank().corr(against.rank()) if kind == "spearman" else values.corr(against))
+
+
+# --- numbers with intervals -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over units with its interval (NaN where there are too few). units: how many, in words; lost: without."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    units: str
+    lost: int = 0
+
+
+def mean_interval(values: NDArray[np.float64], confidence: float, more: int = 0) -> tuple[float, float, float]:
+    """Mean and Student's t interval of independent values; with more = 1, for one further value (prediction)."""
+    if len(values) < FEWEST:
+        return (float(values.mean()) if len(values) else math.nan), math.nan, math.nan
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * float(values.std(ddof=1))
+    half *= math.sqrt(1 / len(values) + more)
+    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
+
+
+def share_interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float, float]:
+    """Share of ones with Wilson's score interval."""
+    n, share, z = len(values), float(values.mean()), float(ndtri((1 + confidence) / 2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return share, min(middle - half, share), max(middle + half, share)
+
+
+def difference_interval(
+    first: NDArray[np.float64], second: NDArray[np.float64], confidence: float
+) -> tuple[float, float, float]:
+    """Mean of the second less that of the first with Welch's t interval, for groups that share nothing."""
+    both = (first, second)
+    value = float(second.mean() - first.mean()) if all(map(len, both)) else math.nan
+    if any(len(group) < FEWEST for group in both):
+        return value, math.nan, math.nan
+    parts = [float(group.var(ddof=1)) / len(group) for group in both]
+    weights = sum(part**2 / (len(group) - 1) for part, group in zip(parts, both, strict=True))
+    freedom = sum(parts) ** 2 / weights if weights > 0 else min(map(len, both)) - 1
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(sum(parts))
+    return value, value - half, value + half
+
+
+def counted(n: int, keys: Sequence[str]) -> str:
+    """How many units, in words."""
+    unit = "run" if len(keys) > 1 or keys[0] == "run" else keys[0]
+    return f"{n} {unit}{'' if n == 1 else 's'}"
+
+
+def estimates(table: pd.DataFrame, quantity: Mapping[str, Any], confidence: float) -> list[Estimate]:
+    """The quantity; of an order, one estimate a step, in its sequence. Raises QueryError as `select` does."""
+    entries = quantity["compare"] or [{}]
+    parts = [unit_values(select(table, {**quantity["where"], **entry}), quantity) for entry in entries]
+    if logarithmic(quantity):
+        parts = [np.log(values.where(values > 0)) for values in parts]
+    if quantity["compare"] is None:
+        return [_estimate(parts[0], None, quantity, confidence)]
+    return [_estimate(second, first, quantity, confidence) for first, second in zip(parts, parts[1:], strict=False)]
+
+
+def logarithmic(quantity: Mapping[str, Any]) -> bool:
+    return bool(quantity["logarithmic"]) or quantity["by"] == "ratio"
+
+
+def _estimate(
+    values: "pd.Series[float]", before: "pd.Series[float] | None", quantity: Mapping[str, Any], confidence: float
+) -> Estimate:
+    keys = quantity["each"]
+    if before is not None and not quantity["paired"]:
+        first, second = (one.dropna().to_numpy() for one in (before, values))
+        found = difference_interval(first, second, confidence)
+        units = f"{counted(len(first), keys)} and {len(second)}"
+        total = len(before) + len(values)
+        return _finished(found, quantity, len(first) + len(second), units, total)
+    if before is not None:
+        values = values - before  # by their names: a unit that is missing on one side has no value
+    kept, lost = values.dropna(), int(values.isna().sum())
+    if {"seed_a", "seed_b"} <= set(keys):
+        first_runs, second_runs = (_runs(kept, side) for side in "ab")
+        found = pair_interval(kept.to_numpy(), first_runs, second_runs, confidence)
+        runs = len({*first_runs, *second_runs})
+        return _finished(found, quantity, runs, f"{counted(len(kept), ['pair'])} of {runs} runs", runs + lost)
+    numbers = kept.to_numpy()
+    binary = quantity["statistic"] == "share" and before is None and bool(np.isin(numbers, (0, 1)).all())
+    if binary and len(numbers) >= FEWEST:
+        found = share_interval(numbers, confidence)
+    else:
+        found = mean_interval(numbers, confidence, int(quantity["interval"] == "run"))
+    return _finished(found, quantity, len(kept), counted(len(kept), keys), len(kept) + lost)
+
+
+def _runs(values: "pd.Series[float]", side: str) -> list[Hashable]:
+    """The run of one side of every pair."""
+    names = [name for name in values.index.names if name.endswith(f"_{side}")]
+    return list(zip(*(values.index.get_level_values(name) for name in names), strict=True))
+
+
+def _finished(
+    found: tuple[float, float, float], quantity: Mapping[str, Any], n: int, units: str, total: int
+) -> Estimate:
+    """In the quantity's own units and within its bounds."""
+    value, low, high = (math.exp(one) for one in found) if logarithmic(quantity) else found
+    if quantity["statistic"] in BOUNDED and quantity["compare"] is None:
+        least, most = BOUNDED[quantity["statistic"]]
+        low, high = (min(max(one, least), most) if math.isfinite(one) else one for one in (low, high))
+    return Estimate(value, low, high, n, units, total - n)
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+def bounds(rule: Mapping[str, Any], quantity: Mapping[str, Any]) -> tuple[float, float]:
+    """The least and the largest value that the rule allows."""
+    none = 1.0 if logarithmic(quantity) else 0.0  # no change
+    if "contains" in rule:
+        value, within = rule["contains"]["value"], rule["contains"]["within"]
+        return (value / within, value * within) if logarithmic(quantity) else (value - within, value + within)
+    if "between" in rule:
+        return rule["between"][0], rule["between"][1]
+    if "increases" in rule or "decreases" in rule:
+        return (none, math.inf) if "increases" in rule else (-math.inf, none)
+    return rule.get("at_least", -math.inf), rule.get("at_most", math.inf)
+
+
+def decide(rule: Mapping[str, Any], quantity: Mapping[str, Any], found: Sequence[Estimate]) -> tuple[str, str, Estimate]:
+    """The verdict, why, and the estimate that decides: of an order, its weakest step.
+
+    It holds where the whole interval is allowed (of an order: every step), fails where none of it is (of an order: of
+    any step), and is not decidable where the interval reaches across a threshold, or where there is none.
+    """
+    least, most = bounds(rule, quantity)
+    shown = min(found, key=lambda one: _margin(one, least, most))
+    steps = f", step {1 + list(found).index(shown)} of {len(found)}" if len(found) > 1 else ""
+    if not math.isfinite(shown.value):
+        return UNDECIDED, f"no unit has a value ({shown.lost} without)", shown
+    if not math.isfinite(shown.low):
+        few = "three runs, or two of each setting" if "pair" in shown.units else f"{FEWEST}"
+        return UNDECIDED, f"{shown.units}{steps}: an interval needs at least {few}", shown
+    reach = f"[{short(shown.low)}, {short(shown.high)}]{steps}"
+    lost = f"; {shown.lost} without a value" if shown.lost else ""
+    strict = "increases" in rule or "decreases" in rule
+    if "contains" in rule and not shown.low <= rule["contains"]["value"] <= shown.high:
+        return FAILS, f"{reach} leaves out {short(rule['contains']['value'])}{lost}", shown
+    inside = (least < shown.low and shown.high < most) if strict else (least <= shown.low and shown.high <= most)
+    if inside:
+        return HOLDS, f"{reach} {_within(rule, least, most)}{lost}", shown
+    outside = (shown.high <= least or shown.low >= most) if strict else (shown.high < least or shown.low > most)
+    if outside:
+        return FAILS, f"{reach} {_beyond(shown, least, most)}{lost}", shown
+    if "contains" in rule:
+        return UNDECIDED, f"{reach} contains it, but is wider than {short(least)} to {short(most)}{lost}", shown
+    crossed = " and ".join(short(one) for one in (least, most) if shown.low <= one <= shown.high)
+    return UNDECIDED, f"{reach} reaches across {crossed}{lost}", shown
+
+
+def _margin(one: Estimate, least: float, most: float) -> float:
+    """How far the nearer end of the interval is within what is allowed; steps without an interval come first."""
+    if not math.isfinite(one.value) or not math.isfinite(one.low):
+        return -math.inf
+    return min(one.low - least, most - one.high)
+
+
+def _within(rule: Mapping[str, Any], least: float, most: float) -> str:
+    if "contains" in rule:
+        return f"contains {short(rule['contains']['value'])} and lies within {short(least)} to {short(most)}"
+    if math.isfinite(least) and math.isfinite(most):
+        return f"lies within {short(least)} to {short(most)}"
+    return f"lies above {short(least)}" if math.isfinite(least) else f"lies below {short(most)}"
+
+
+def _beyond(one: Estimate, least: float, most: float) -> str:
+    return f"lies below {short(least)}" if one.high <= least else f"lies above {short(most)}"
+
+
+def score(section: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row a claim, in their order (`COLUMNS`). tables: by their name below the folder of results.
+
+    Raises StoreError with a line for every query that does not fit its table, though the scale is large enough for the
+    claim; at a smaller one that is a reason why it is not decidable.
+    """
+    rows, problems = [], []
+    for claim in section["claims"]:
+        quantity, rule = claim["quantity"], claim["rule"]
+        enough = SCALES.index(section["scale"]) >= SCALES.index(claim["scale"])
+        shown = Estimate(math.nan, math.nan, math.nan, 0, "")
+        verdict, reason = UNDECIDED, claim["missing"]
+        if not claim["missing"]:
+            try:
+                found = estimates(tables[quantity["table"]], quantity, section["confidence"])
+                verdict, reason, shown = decide(rule, quantity, found)
+            except QueryError as error:
+                reason = f"{quantity['table']}: {error}"
+                if enough:
+                    problems.append(f"claim {claim['id']}: {section['folder']}/{reason}")
+        if not enough:
+            verdict, reason = UNDECIDED, f"needs {claim['scale']} scale" + (f"; {reason}" if claim["missing"] else "")
+        published = claim["published"]
+        values = (
+            *(claim["id"], claim["paper"], claim["experiment"], claim["statement"], published["value"] or ""),
+            *(published["certainty"], published["source"], quantity["name"], shown.value, shown.low, shown.high),
+            *(shown.n, shown.units, spoken(rule, quantity), claim["because"], claim["scale"], section["scale"]),
+            *(verdict, reason),
+        )
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    if problems:
+        raise StoreError("\n".join(problems))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def read_tables(paths: Mapping[str, str | Path]) -> dict[str, pd.DataFrame]:
+    """Tables by their name."""
+    return {name: store.read_csv(path) for name, path in paths.items()}
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def short(number: float) -> str:
+    """Three digits, without a needless exponent."""
+    if not math.isfinite(number):
+        return ""
+    if number and not 1e-3 <= abs(number) < 1e4:
+        return f"{number:.2e}".replace("e-0", "e-").replace("e+0", "e")
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"
+
+
+def said(wanted: Any) -> str:
+    """A filter in words."""
+    if wanted is None:
+        return "nothing"
+    if isinstance(wanted, Mapping):
+        least, most = wanted.get("least"), wanted.get("most")
+        return " ".join(f"{name} {end:g}" for name, end in (("from", least), ("to", most)) if end is not None)
+    if isinstance(wanted, list):
+        return " or ".join(map(str, wanted))
+    return str(wanted)
+
+
+def spoken(rule: Mapping[str, Any], quantity: Mapping[str, Any]) -> str:
+    """The rule in words."""
+    if "contains" in rule:
+        value, within = rule["contains"]["value"], rule["contains"]["within"]
+        more = "of one more run " if quantity["interval"] == "run" else ""
+        reach = f"a factor {short(within)}" if logarithmic(quantity) else short(within)
+        return f"interval {more}contains {short(value)}, within {reach} of it"
+    if "between" in rule:
+        return f"between {short(rule['between'][0])} and {short(rule['between'][1])}"
+    for name in ("increases", "decreases"):
+        if name in rule:
+            return name if len(quantity["compare"]) == 2 else f"{name} at every step"
+    (name, threshold) = next(iter(rule.items()))
+    return f"{name.replace('_', ' ')} {short(threshold)}"
+
+
+def markdown(card: pd.DataFrame, confidence: float) -> str:
+    """The scorecard for people: counts, then a table a paper and experiment."""
+    scale = card["scale"].iloc[0]
+    lines = [
+        f"**{scale.capitalize()} scale.** {len(card)} claims: {tally(card)}. Intervals: {100 * confidence:g} %.",
+        "",
+    ]
+    for paper, own in card.groupby("paper", sort=False):
+        lines += [f"### {PAPERS[str(paper)]}: {tally(own)}", ""]
+        for experiment, rows in own.groupby("experiment", sort=False):
+            lines += [f"**{experiment}**", "", "| claim | published | ours | rule | verdict |", "|---|---|---|---|---|"]
+            lines += [_line(row) for row in rows.to_dict("records")]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def tally(card: pd.DataFrame) -> str:
+    """How many claims have which verdict, in words."""
+    return ", ".join(f"{int((card['verdict'] == verdict).sum())} {verdict.split(' at')[0]}" for verdict in VERDICTS)
+
+
+def _line(row: Mapping[Hashable, Any]) -> str:
+    published = f"{row['published']} ({row['certainty']})" if row["published"] else f"no value ({row['certainty']})"
+    ours = ""
+    if math.isfinite(row["value"]):
+        reach = f" [{short(row['low'])}, {short(row['high'])}]" if math.isfinite(row["low"]) else ""
+        ours = f"{short(row['value'])}{reach}; {row['unit']}"
+    verdict = f"**{row['verdict'].split(' at')[0]}**: {row['reason']}"
+    cells = (f"`{row['claim']}` {row['statement']} *{row['quantity']}*", published, ours, row["rule"], verdict)
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def write(csv: str | Path, page: str | Path, card: pd.DataFrame, confidence: float) -> None:
+    """The scorecard as csv and for people."""
+    store.write_csv(csv, card)
+    with store.replacing(page) as temporary:
+        temporary.write_text(markdown(card, confidence), encoding="utf-8")
+
+
+START, END = "<!-- scorecard: made by make scorecard -->", "<!-- end of the scorecard -->"
+
+
+def put_into(page: str | Path, rendered: str) -> None:
+    """Replaces what stands between the marks of a page. Raises StoreError where it has none."""
+    text = Path(page).read_text(encoding="utf-8")
+    if text.count(START) != 1 or text.count(END) != 1:
+        raise StoreError(f"{page}: the scorecard goes between the lines {START} and {END}; put them there")
+    before, after = text.split(START)[0], text.split(END)[1]
+    with store.replacing(page) as temporary:
+        temporary.write_text(f"{before}{START}\n\n{rendered.rstrip()}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        put_into(sys.argv[2], Path(sys.argv[1]).read_text(encoding="utf-8"))
+    except RepalignError as error:
+        sys.exit(f"repalign: error: {error}")

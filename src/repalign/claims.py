@@ -22,6 +22,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Certainty = Literal["certain", "earlier", "measured", "restated", "inferred", "unverified"]
 ROW_PAIRS = ("pearson", "spearman")
 PLACES = ("place_of_smallest", "place_of_largest")
+TABLE = r"^(figures/[^/]+|scores/[^/]+/(pairs|summary|runs)|dynamics/[^/]+/fits)\.csv$"
 SETTING_COLUMNS = ("setting", "setting_a", "setting_b")
 
 
@@ -71,8 +72,10 @@ class Quantity(Section):
     """
 
     name: Sentence
-    table: Annotated[str, Field(pattern=r"^(figures/[^/]+|scores/[^/]+/(pairs|summary|runs)|dynamics/[^/]+/fits)\.csv$")]
-    where: Filters = {}
+    table: Annotated[
+        str, Field(pattern=r"^(figures/[^/]+|scores/[^/]+/(pairs|summary|runs)|dynamics/[^/]+/fits)\.csv$")
+    ]
+    where: Filters = Field({})
     column: str | None = None
     over: str | None = None
     statistic: Literal[
@@ -88,7 +91,7 @@ class Quantity(Section):
         "place_of_largest",
     ] = "mean"
     against: str | None = None
-    meets: Filters = {}
+    meets: Filters = Field({})
     compare: Annotated[list[Filters], Field(min_length=2)] | None = None
     by: Literal["difference", "ratio"] = "difference"
     paired: bool = True
@@ -201,12 +204,17 @@ def read(path: str | Path) -> Claims:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        lines = [f"{path}: {_place(raw, problem['loc'])}: {problem['msg']}{_hint(problem)}" for problem in error.errors()]
+        lines = [
+            f"{path}: {_place(raw, problem['loc'])}: {problem['msg']}{_hint(problem)}" for problem in error.errors()
+        ]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
     ids = [claim.id for claim in found.claims]
     if twice := sorted({one for one in ids if ids.count(one) > 1}):
         raise ConfigError(f"{path}: two claims are called {', '.join(twice)}; rename one")
     return found
+
+
+UNION_KINDS = re.compile(r"^(Range|list\[|bool$|int$|float$|str$)")
 
 
 def _place(raw: Any, location: tuple[int | str, ...]) -> str:
@@ -215,13 +223,9 @@ def _place(raw: Any, location: tuple[int | str, ...]) -> str:
     named: list[str] = []
     if keys[:1] == ["claims"] and len(keys) > 1 and isinstance(keys[1], int):
         own = raw["claims"][keys[1]]
-        named.append(f"claim {own.get('id', number_of(keys[1])) if isinstance(own, Mapping) else number_of(keys[1])}")
+        named.append(f"claim {own['id'] if isinstance(own, Mapping) and 'id' in own else f'number {keys[1] + 1}'}")
         keys = keys[2:]
-    return ".".join([*named, *(str(key) for key in keys if not re.match(r"^(Range|list\[|bool|int|float|str)", str(key)))])
-
-
-def number_of(place: int) -> str:
-    return f"number {place + 1}"
+    return ".".join([*named, *(str(key) for key in keys if not UNION_KINDS.match(str(key)))])
 
 
 def _hint(problem: Mapping[str, Any]) -> str:

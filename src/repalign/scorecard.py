@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +54,29 @@ def _column(table: pd.DataFrame, name: str) -> "pd.Series[Any]":
     return table[name]
 
 
-def matching(table: pd.DataFrame, name: str, wanted: Any) -> NDArray[np.bool_]:
+Booleans = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+def _numbers(table: pd.DataFrame, name: str) -> Floats:
+    """A column as numbers, NaN where it has none."""
+    return np.asarray(pd.to_numeric(_column(table, name), errors="coerce"), dtype=np.float64)
+
+
+def matching(table: pd.DataFrame, name: str, wanted: Any) -> Booleans:
     """Which rows pass one filter. Numbers are equal to a millionth, which is more than a csv file rounds."""
     column = _column(table, name)
     if wanted is None:
-        return column.isna().to_numpy(dtype=bool)
+        return np.asarray(column.isna(), dtype=np.bool_)
     if isinstance(wanted, list):
-        return np.logical_or.reduce([matching(table, name, one) for one in wanted])
-    if isinstance(wanted, bool):
-        return (column.astype(str) == str(wanted)).to_numpy(dtype=bool)
+        return np.any([matching(table, name, one) for one in wanted], axis=0)
     if isinstance(wanted, Mapping):
-        numbers = pd.to_numeric(column, errors="coerce")
-        kept = np.ones(len(table), dtype=bool) & numbers.notna().to_numpy(dtype=bool)
-        for key, sign in (("least", 1), ("most", -1)):
-            if wanted.get(key) is not None:
-                kept &= (sign * numbers >= sign * wanted[key]).to_numpy(dtype=bool)
-        return kept
-    if isinstance(wanted, int | float):
-        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
-        return np.isclose(numbers, wanted, rtol=1e-6, atol=0)
-    return (column.astype(str) == wanted).to_numpy(dtype=bool)
+        numbers = _numbers(table, name)  # a missing one lies in no range
+        least, most = (-math.inf if wanted.get("least") is None else wanted["least"]), wanted.get("most")
+        return (numbers >= least) & (numbers <= (math.inf if most is None else most))
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        return np.asarray(np.isclose(_numbers(table, name), wanted, rtol=1e-6, atol=0), dtype=np.bool_)
+    return np.asarray(column.astype(str) == str(wanted), dtype=np.bool_)
 
 
 def select(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
@@ -90,10 +94,10 @@ def select(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
                 raise QueryError(f"no row with {name} = {said(wanted)}; there is: {listed or 'no row at all'}")
             table = kept
     for name, end in ends.items():
-        numbers = pd.to_numeric(_column(table, name), errors="coerce")
-        if not numbers.notna().any():
+        numbers = _numbers(table, name)
+        if np.isnan(numbers).all():
             raise QueryError(f"no number in the column {name}, so it has no {end}")
-        table = table[(numbers == (numbers.min() if end == "lowest" else numbers.max())).to_numpy(dtype=bool)]
+        table = table[numbers == (np.nanmin(numbers) if end == "lowest" else np.nanmax(numbers))]
     return table
 
 
@@ -103,17 +107,18 @@ def unit_values(table: pd.DataFrame, quantity: Mapping[str, Any]) -> "pd.Series[
     for key in keys:
         _column(table, key)
     if kind == "share":
-        counts = np.logical_and.reduce([matching(table, name, wanted) for name, wanted in quantity["meets"].items()])
-        values = pd.Series(counts.astype(float), index=table.index)
+        met = [matching(table, name, wanted) for name, wanted in quantity["meets"].items()]
+        values = np.all(met, axis=0).astype(np.float64)
     else:
-        values = pd.to_numeric(_column(table, quantity["column"]), errors="coerce").astype(float)
+        values = _numbers(table, quantity["column"])
     if quantity["over"]:
-        values = values / pd.to_numeric(_column(table, quantity["over"]), errors="coerce").astype(float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = values / _numbers(table, quantity["over"])
     if kind == "relative_error":
-        values = (values - 1).abs()
-    frame = table[keys].assign(value=values.replace([np.inf, -np.inf], np.nan))
+        values = np.abs(values - 1)
+    frame = table[keys].assign(value=np.where(np.isfinite(values), values, np.nan))
     if quantity["against"]:
-        frame["against"] = pd.to_numeric(_column(table, quantity["against"]), errors="coerce")
+        frame["against"] = _numbers(table, quantity["against"])
     found = {key: _statistic(rows, kind) for key, rows in frame.groupby(keys, sort=True)}
     names = pd.MultiIndex.from_tuples(found, names=keys)
     return pd.Series(list(found.values()), index=names, dtype=float)
@@ -196,10 +201,10 @@ def estimates(table: pd.DataFrame, quantity: Mapping[str, Any], confidence: floa
     entries = quantity["compare"] or [{}]
     parts = [unit_values(select(table, {**quantity["where"], **entry}), quantity) for entry in entries]
     if logarithmic(quantity):
-        parts = [np.log(values.where(values > 0)) for values in parts]
+        parts = [values.where(values > 0).map(math.log) for values in parts]
     if quantity["compare"] is None:
         return [_estimate(parts[0], None, quantity, confidence)]
-    return [_estimate(second, first, quantity, confidence) for first, second in zip(parts, parts[1:], strict=False)]
+    return [_estimate(second, first, quantity, confidence) for first, second in pairwise(parts)]
 
 
 def logarithmic(quantity: Mapping[str, Any]) -> bool:
@@ -211,7 +216,7 @@ def _estimate(
 ) -> Estimate:
     keys = quantity["each"]
     if before is not None and not quantity["paired"]:
-        first, second = (one.dropna().to_numpy() for one in (before, values))
+        first, second = (np.asarray(one.dropna(), dtype=np.float64) for one in (before, values))
         found = difference_interval(first, second, confidence)
         units = f"{counted(len(first), keys)} and {len(second)}"
         total = len(before) + len(values)
@@ -224,7 +229,7 @@ def _estimate(
         found = pair_interval(kept.to_numpy(), first_runs, second_runs, confidence)
         runs = len({*first_runs, *second_runs})
         return _finished(found, quantity, runs, f"{counted(len(kept), ['pair'])} of {runs} runs", runs + lost)
-    numbers = kept.to_numpy()
+    numbers = np.asarray(kept, dtype=np.float64)
     binary = quantity["statistic"] == "share" and before is None and bool(np.isin(numbers, (0, 1)).all())
     if binary and len(numbers) >= FEWEST:
         found = share_interval(numbers, confidence)
@@ -235,7 +240,7 @@ def _estimate(
 
 def _runs(values: "pd.Series[float]", side: str) -> list[Hashable]:
     """The run of one side of every pair."""
-    names = [name for name in values.index.names if name.endswith(f"_{side}")]
+    names = [str(name) for name in values.index.names if str(name).endswith(f"_{side}")]
     return list(zip(*(values.index.get_level_values(name) for name in names), strict=True))
 
 
@@ -266,7 +271,9 @@ def bounds(rule: Mapping[str, Any], quantity: Mapping[str, Any]) -> tuple[float,
     return rule.get("at_least", -math.inf), rule.get("at_most", math.inf)
 
 
-def decide(rule: Mapping[str, Any], quantity: Mapping[str, Any], found: Sequence[Estimate]) -> tuple[str, str, Estimate]:
+def decide(
+    rule: Mapping[str, Any], quantity: Mapping[str, Any], found: Sequence[Estimate]
+) -> tuple[str, str, Estimate]:
     """The verdict, why, and the estimate that decides: of an order, its weakest step.
 
     It holds where the whole interval is allowed (of an order: every step), fails where none of it is (of an order: of

@@ -69,11 +69,11 @@ def matching(table: pd.DataFrame, name: str, wanted: Any) -> Booleans:
     if wanted is None:
         return np.asarray(column.isna(), dtype=np.bool_)
     if isinstance(wanted, list):
-        return np.any([matching(table, name, one) for one in wanted], axis=0)
+        return np.asarray(np.any([matching(table, name, one) for one in wanted], axis=0), dtype=np.bool_)
     if isinstance(wanted, Mapping):
         numbers = _numbers(table, name)  # a missing one lies in no range
         least, most = (-math.inf if wanted.get("least") is None else wanted["least"]), wanted.get("most")
-        return (numbers >= least) & (numbers <= (math.inf if most is None else most))
+        return np.asarray((numbers >= least) & (numbers <= (math.inf if most is None else most)), dtype=np.bool_)
     if isinstance(wanted, int | float) and not isinstance(wanted, bool):
         return np.asarray(np.isclose(_numbers(table, name), wanted, rtol=1e-6, atol=0), dtype=np.bool_)
     return np.asarray(column.astype(str) == str(wanted), dtype=np.bool_)
@@ -274,34 +274,41 @@ def bounds(rule: Mapping[str, Any], quantity: Mapping[str, Any]) -> tuple[float,
 def decide(
     rule: Mapping[str, Any], quantity: Mapping[str, Any], found: Sequence[Estimate]
 ) -> tuple[str, str, Estimate]:
-    """The verdict, why, and the estimate that decides: of an order, its weakest step.
+    """The verdict, why, and the estimate that decides.
 
-    It holds where the whole interval is allowed (of an order: every step), fails where none of it is (of an order: of
-    any step), and is not decidable where the interval reaches across a threshold, or where there is none.
+    It holds where the whole interval is allowed, fails where none of it is, and is not decidable where the interval
+    reaches across a threshold, or where there is none. An order holds where every step does and fails where one does;
+    the step that decides is the weakest of those with the verdict.
     """
     least, most = bounds(rule, quantity)
-    shown = min(found, key=lambda one: _margin(one, least, most))
-    steps = f", step {1 + list(found).index(shown)} of {len(found)}" if len(found) > 1 else ""
-    if not math.isfinite(shown.value):
-        return UNDECIDED, f"no unit has a value ({shown.lost} without)", shown
-    if not math.isfinite(shown.low):
-        few = "three runs, or two of each setting" if "pair" in shown.units else f"{FEWEST}"
-        return UNDECIDED, f"{shown.units}{steps}: an interval needs at least {few}", shown
-    reach = f"[{short(shown.low)}, {short(shown.high)}]{steps}"
-    lost = f"; {shown.lost} without a value" if shown.lost else ""
+    judged = [_judged(rule, one, least, most) for one in found]
+    worst = next(verdict for verdict in (FAILS, UNDECIDED, HOLDS) if verdict in [own for own, _ in judged])
+    deciding = [number for number, (verdict, _) in enumerate(judged) if verdict == worst]
+    shown = min(deciding, key=lambda number: _margin(found[number], least, most))
+    step = f"step {1 + shown} of {len(found)}: " if len(found) > 1 else ""
+    return worst, step + judged[shown][1], found[shown]
+
+
+def _judged(rule: Mapping[str, Any], one: Estimate, least: float, most: float) -> tuple[str, str]:
+    """The verdict on one number, and why."""
+    if not math.isfinite(one.value):
+        return UNDECIDED, f"no unit has a value ({one.lost} without)"
+    if not math.isfinite(one.low):
+        few = "three runs, or two of each setting" if "pair" in one.units else f"{FEWEST}"
+        return UNDECIDED, f"{one.units}: an interval needs at least {few}"
+    reach = f"[{short(one.low)}, {short(one.high)}]"
+    lost = f"; {one.lost} without a value" if one.lost else ""
     strict = "increases" in rule or "decreases" in rule
-    if "contains" in rule and not shown.low <= rule["contains"]["value"] <= shown.high:
-        return FAILS, f"{reach} leaves out {short(rule['contains']['value'])}{lost}", shown
-    inside = (least < shown.low and shown.high < most) if strict else (least <= shown.low and shown.high <= most)
-    if inside:
-        return HOLDS, f"{reach} {_within(rule, least, most)}{lost}", shown
-    outside = (shown.high <= least or shown.low >= most) if strict else (shown.high < least or shown.low > most)
-    if outside:
-        return FAILS, f"{reach} {_beyond(shown, least, most)}{lost}", shown
+    if "contains" in rule and not one.low <= rule["contains"]["value"] <= one.high:
+        return FAILS, f"{reach} leaves out {short(rule['contains']['value'])}{lost}"
+    if (least < one.low and one.high < most) if strict else (least <= one.low and one.high <= most):
+        return HOLDS, f"{reach} {_within(rule, least, most)}{lost}"
+    if (one.high <= least or one.low >= most) if strict else (one.high < least or one.low > most):
+        return FAILS, f"{reach} {_beyond(one, least, most)}{lost}"
     if "contains" in rule:
-        return UNDECIDED, f"{reach} contains it, but is wider than {short(least)} to {short(most)}{lost}", shown
-    crossed = " and ".join(short(one) for one in (least, most) if shown.low <= one <= shown.high)
-    return UNDECIDED, f"{reach} reaches across {crossed}{lost}", shown
+        return UNDECIDED, f"{reach} contains it, but is wider than {short(least)} to {short(most)}{lost}"
+    crossed = " and ".join(short(end) for end in (least, most) if one.low <= end <= one.high)
+    return UNDECIDED, f"{reach} reaches across {crossed}{lost}"
 
 
 def _margin(one: Estimate, least: float, most: float) -> float:

@@ -84,6 +84,12 @@ def test_the_shipped_claims_cover_both_papers_and_name_figures_that_there_are():
     }
 
 
+def test_the_page_shows_a_claim_as_it_is():
+    page = (ROOT / "docs/scorecard.md").read_text(encoding="utf-8")
+    (example,) = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    assert example in yaml.safe_load(FILE.read_text(encoding="utf-8"))["claims"]
+
+
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [

@@ -438,7 +438,8 @@ def _line(row: Mapping[Hashable, Any]) -> str:
         reach = f" [{short(row['low'])}, {short(row['high'])}]" if math.isfinite(row["low"]) else ""
         ours = f"{short(row['value'])}{reach}; {row['unit']}"
     verdict = f"**{row['verdict'].split(' at')[0]}**: {row['reason']}"
-    cells = (f"`{row['claim']}` {row['statement']} *{row['quantity']}*", published, ours, row["rule"], verdict)
+    what = f"`{row['claim']}`<br>{row['statement']}<br>*{row['quantity']}*"
+    cells = (what, published, ours, row["rule"], verdict)
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 

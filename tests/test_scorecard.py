@@ -90,6 +90,16 @@ def test_the_page_shows_a_claim_as_it_is():
     assert example in yaml.safe_load(FILE.read_text(encoding="utf-8"))["claims"]
 
 
+def test_the_page_has_every_claim_and_says_why_claims_fail():
+    page = (ROOT / "docs/scorecard.md").read_text(encoding="utf-8")
+    card, reasons = page.split(scorecard.END)
+    rows = [line for line in card.splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1] for line in rows] == [claim.id for claim in REAL.claims]
+    failing = [line.split("`")[1] for line in rows if "| **fails**" in line]
+    assert [name for name in failing if f"- **`{name}`**" not in reasons] == []
+    assert reasons.count("- **`") == len(failing)
+
+
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [

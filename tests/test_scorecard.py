@@ -349,6 +349,18 @@ def test_pairs_of_runs_have_the_interval_of_the_tables():
     assert (found.n, found.units) == (4, "6 pairs of 4 runs")
 
 
+def test_rows_without_a_unit_are_named():
+    with pytest.raises(scorecard.QueryError, match="no row has a seed, so there is no unit of replication"):
+        estimate(TABLE.assign(seed=np.nan))
+
+
+def test_an_interval_that_no_float_holds_is_as_wide_as_can_be():
+    found = estimate(pd.DataFrame({"seed": [0, 1], "x": [1e-150, 1e150]}), logarithmic=True)
+    assert found.value == pytest.approx(1)
+    assert 0 <= found.low < 1e-300
+    assert 1e300 < found.high < math.inf
+
+
 def test_few_units_have_no_interval():
     one = estimate(TABLE[TABLE["seed"] == 0])
     assert (one.value, one.n) == (3.0, 1)

@@ -120,6 +120,8 @@ def unit_values(table: pd.DataFrame, quantity: Mapping[str, Any]) -> "pd.Series[
     if quantity["against"]:
         frame["against"] = _numbers(table, quantity["against"])
     found = {key: _statistic(rows, kind) for key, rows in frame.groupby(keys, sort=True)}
+    if not found:
+        raise QueryError(f"no row has a {' and a '.join(keys)}, so there is no unit of replication")
     names = pd.MultiIndex.from_tuples(found, names=keys)
     return pd.Series(list(found.values()), index=names, dtype=float)
 
@@ -248,7 +250,8 @@ def _finished(
     found: tuple[float, float, float], quantity: Mapping[str, Any], n: int, units: str, total: int
 ) -> Estimate:
     """In the quantity's own units and within its bounds."""
-    value, low, high = (math.exp(one) for one in found) if logarithmic(quantity) else found
+    # Two values may have an interval whose end no float holds.
+    value, low, high = (math.exp(min(one, 700.0)) for one in found) if logarithmic(quantity) else found
     if quantity["statistic"] in BOUNDED and quantity["compare"] is None:
         least, most = BOUNDED[quantity["statistic"]]
         low, high = (min(max(one, least), most) if math.isfinite(one) else one for one in (low, high))

@@ -8,7 +8,7 @@ OPTIONS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help venv figures smoke paper report test slurm test-slurm lint format schema measures gallery lock clean
+.PHONY: help venv figures smoke paper report test slurm test-slurm lint format schema measures scorecard gallery lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
@@ -65,6 +65,10 @@ schema: $(READY) ## Write the JSON schema of the configuration
 
 measures: $(READY) ## Write docs/measures.md from the docstrings
 	$(BIN)/python -m repalign.alignment > docs/measures.md
+
+scorecard: $(READY) ## Every claim of the papers with its verdict, into results and docs/scorecard.md
+	$(BIN)/snakemake --cores $(CORES) $(OPTIONS) scorecard
+	$(BIN)/python -m repalign.scorecard results/scorecard.md docs/scorecard.md
 
 gallery: $(READY) ## Copy the figures of results/figures, made smaller, to docs/gallery
 	$(BIN)/python scripts/gallery.py results/figures docs/gallery

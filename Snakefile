@@ -20,6 +20,7 @@ include: "workflow/rules/factor.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/table.smk"
 include: "workflow/rules/plot.smk"
+include: "workflow/rules/scorecard.smk"
 
 
 # Snakemake 9 looks again at what is ready a second after every look, for a limit of jobs a second that no local run
@@ -35,6 +36,7 @@ rule all:
     input:
         ALL_FIGURES,
         ALL_RESULTS,
+        scorecard_files,
 
 
 # The figures alone: what lies between may have been deleted to save space.

@@ -26,6 +26,7 @@ MACHINE_PATH = re.compile(r"""(?:^|[\s"'(])/(?:home|work|root|tmp)/""", re.MULTI
 # From the ground up: a room may use its own modules and those of the rooms before it. The first needs errors alone.
 ROOMS = [
     {"", "errors", "config", "fingerprint", "download", "hub", "jobs", "plugins"},
+    {"claims"},
     {"measures"},
     {"theory"},
     {"alignment"},
@@ -37,7 +38,7 @@ ROOMS = [
     {"fits"},
     {"factoring"},
     {"scoring"},
-    {"tables"},
+    {"tables", "scorecard"},
     {"plots"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -90,6 +90,11 @@ DYNAMICS = {
 DYNAMICS["two_points"][1].update({COLLAPSE, ALTERNATIVES, XOR})
 DIGIT_DYNAMICS = ("digit_trajectories", "digit_structure")
 DYNAMICS_FIGURES = set().union(*(figures for _, figures in DYNAMICS.values()))
+# What the claims of the scorecard read: tables, fits and the numbers of figures.
+SCORED = {f"table {study}" for study in ("angular", "digits", "contrastive", "language", "words")}
+SCORED |= {f"fit_dynamics {study}" for study in ("two_points", "final_distance", "depth", "digit_trajectories")}
+SCORED |= {FIG2, FIG2_DIGITS, THEOREM, FIG3}
+SCORED |= {TRAJECTORIES, COLLAPSE, ALTERNATIVES, XOR, CONTEXT, FINAL, RICH_LAZY, "plot_vanrossem2024_structure"}
 DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
 DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher"}
 DATASETS |= {"docstrings", "photographs", "sentences", "small_mnist"}
@@ -139,6 +144,11 @@ def fitted(*studies: str) -> set[str]:
     """Fits, and the figures that read them: the context task's reads representations alone."""
     figures = set().union(*(DYNAMICS[study][1] for study in studies)) - {CONTEXT}
     return {f"fit_dynamics {study}" for study in studies} | figures
+
+
+def with_scorecard(jobs: set[str]) -> set[str]:
+    """These jobs, and the scorecard where any of them makes what it reads."""
+    return jobs | ({"scorecard"} if jobs & SCORED else set())
 
 
 ALL_DYNAMICS = followed(*DYNAMICS)
@@ -408,7 +418,7 @@ def test_a_second_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_exactly_what_depends_on_a_change_runs_again(finished, change):
     with changed(finished, change):
-        assert planned(finished, overlays=OVERLAYS) == change.expected
+        assert planned(finished, overlays=OVERLAYS) == with_scorecard(change.expected)
 
 
 def test_a_revert_of_all_these_changes_leaves_nothing_to_do(finished):
@@ -423,7 +433,7 @@ def test_a_moved_folder_with_its_results_has_nothing_to_do(finished, tmp_path):
 def test_a_fresh_copy_plans_everything(tmp_path, small_mnist):
     folder = copy_project(tmp_path / "fresh")
     write_yaml(folder / "overlay.yaml", overlay(small_mnist))
-    assert planned(folder, overlays=OVERLAYS) == EVERYTHING
+    assert planned(folder, overlays=OVERLAYS) == with_scorecard(EVERYTHING)
 
 
 def test_one_figure_runs_its_own_chain_alone(tmp_path):
@@ -442,7 +452,7 @@ def test_real_runs_after_changes_end_with_the_same_bytes_as_before(finished):
     change = next(change for change in CHANGES if change.name == "a figure's colours")
     with changed(finished, change):
         output = snakemake(finished, overlays=OVERLAYS).stdout
-        assert "1 of 2 steps" in output
+        assert "1 of 3 steps" in output
         after = results(finished)
         assert {name for name in before if before[name] != after[name]} <= {
             f"{R}/figures/roeder2021_fig2.{kind}" for kind in ("pdf", "png")
@@ -514,7 +524,7 @@ def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path, small_mni
     assert [name for name in second if first[name] != second[name]] == []
     kinds = {".h5", ".safetensors", ".csv", ".pdf", ".png", ".rst", ".json"}
     assert {Path(name).suffix for name in second} == kinds
-    assert {Path(name).suffix for name in first} == kinds | {".gz"}
+    assert {Path(name).suffix for name in first} == kinds | {".gz", ".md"}
 
 
 def test_a_run_killed_at_ten_random_moments_ends_with_the_same_bytes(finished, tmp_path, small_mnist):

@@ -13,6 +13,7 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 os.environ.update(PYTHONPATH=os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]))
 
+from repalign import claims
 from repalign.config import (
     DynamicsStudy,
     GivenStudy,
@@ -509,3 +510,26 @@ def study_results(study):
 
 ALL_FIGURES = [f"{R}/figures/{name}.{kind}" for name in CONFIG.figures for kind in ("pdf", "png", "csv", "rst")]
 ALL_RESULTS = [file for study in STUDIES for file in study_results(study)]
+
+
+# --- the scorecard -----------------------------------------------------------------------------------------------
+
+CLAIMS = os.path.relpath(Path(workflow.basedir) / "workflow" / "claims.yaml")
+
+
+@cache
+def scored_claims():
+    """The claims as the scorecard is given them; read when asked for, since every job reads this file."""
+    try:
+        return claims.applied(claims.read(CLAIMS), CONFIG, STUDIES)
+    except ConfigError as error:
+        raise WorkflowError(f"The claims have a problem:\n{error}") from None
+
+
+def scored_tables(wildcards=None):
+    return [f"{R}/{table}" for table in claims.tables(scored_claims())]
+
+
+def scorecard_files(wildcards=None):
+    """The scorecard, where any claim is of a figure of the configuration."""
+    return [f"{R}/scorecard.csv", f"{R}/scorecard.md"] if scored_tables() else []

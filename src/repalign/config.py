@@ -1407,6 +1407,7 @@ class Config(Section):
     """The whole configuration."""
 
     results: Annotated[str, Field(pattern=r"[^/]$", description="folder of results, no / at its end")] = "results"
+    scale: Annotated[str, Field(description="what these sizes are called in the report and the gallery")] = "laptop"
     download: Download = Download()
     datasets: dict[Name, Dataset] = {}
     studies: dict[

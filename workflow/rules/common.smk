@@ -470,6 +470,14 @@ def published(figure):
     return str(file) if getattr(figure, "published", True) and file.is_file() else []
 
 
+def figure_studies(figure):
+    """The studies that a figure draws from."""
+    keys = ("study", "studies", "depth", "widths")
+    named = [getattr(figure, key) for key in keys if hasattr(figure, key)]
+    found = [name for one in named for name in ([one] if isinstance(one, str) else one)]
+    return list(dict.fromkeys([*found, *([figure.rates.study] if hasattr(figure, "rates") else [])]))
+
+
 def figure_inputs(figure):
     return sorted(set(leaves(figure_files(figure))))
 

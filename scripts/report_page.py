@@ -1,4 +1,4 @@
-"""A page of the report from tables (csv) and settings (YAML), each under its heading."""
+"""A page of the report from tables (csv), text (Markdown) and settings (YAML)."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,12 @@ from repalign.jobs import job
 if "snakemake" in globals():
     with job(snakemake.log[0]), store.replacing(snakemake.output[0]) as temporary:
         parts = []
-        for heading, path in json.loads(snakemake.params.parts)["parts"]:
-            if Path(path).suffix == ".yaml":
-                parts.append(reporting.folded(yaml.safe_load(Path(path).read_text(encoding="utf-8"))))
-            else:
+        for heading, file in json.loads(snakemake.params.parts)["parts"]:
+            path = Path(file)
+            if path.suffix == ".csv":
                 parts.append(reporting.table(heading, store.read_csv(path)))
+            elif path.suffix == ".md":
+                parts.append(reporting.markdown(path.read_text(encoding="utf-8")))
+            else:
+                parts.append(reporting.folded(yaml.safe_load(path.read_text(encoding="utf-8"))))
         temporary.write_text(reporting.page(snakemake.params.title, parts), encoding="utf-8")

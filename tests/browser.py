@@ -100,14 +100,13 @@ class Browser:
             raise RuntimeError(f"{script}: {json.dumps(made['exceptionDetails'])[:600]}")
         return made["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 30) -> Any:
-        """The first value of an expression that is true."""
+    def wait(self, script: str, seconds: float = 30) -> None:
+        """Until an expression is true."""
         end = time.monotonic() + seconds
-        while not (value := self.run(script)):
+        while not self.run(f"(async () => Boolean(await ({script})))()"):
             if time.monotonic() > end:
                 raise TimeoutError(f"not true in {seconds} s: {script}")
             time.sleep(0.05)
-        return value
 
     def open(self, path: Path, fragment: str = "") -> None:
         failed = self.call("Page.navigate", url=path.resolve().as_uri() + fragment).get("errorText")

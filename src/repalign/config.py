@@ -36,6 +36,7 @@ Name = Annotated[
 ]
 Count = Annotated[int, Strict(), Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Literal["smoke", "laptop", "paper"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
 Model = TypeVar("Model", bound=BaseModel)
@@ -1407,7 +1408,7 @@ class Config(Section):
     """The whole configuration."""
 
     results: Annotated[str, Field(pattern=r"[^/]$", description="folder of results, no / at its end")] = "results"
-    scale: Annotated[str, Field(description="what these sizes are called in the report and the gallery")] = "laptop"
+    scale: Scale = Field("laptop", description="how large the studies are: which claims the scorecard may decide")
     download: Download = Download()
     datasets: dict[Name, Dataset] = {}
     studies: dict[

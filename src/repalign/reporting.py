@@ -105,21 +105,27 @@ def table(heading: str, rows: "pd.DataFrame") -> str:
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in rows.dtypes]
     lines = ["".join(f"<th>{html.escape(str(name).replace('_', ' '))}</th>" for name in rows.columns)]
     for row in rows.itertuples(index=False):
-        cells = [
-            "<td></td>" if pd.isna(value) else f'<td class="number">{_number(value)}</td>' if is_number else _text(value)
-            for value, is_number in zip(row, numeric, strict=True)
-        ]
+        cells = [_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True)]
         lines.append("".join(cells))
     made = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f"<h2>{html.escape(heading)}</h2>\n<div><table>\n{made}\n</table></div>"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+def _cell(value: Any, is_number: bool) -> str:
+    import pandas as pd
+
+    if pd.isna(value):
+        return "<td></td>"
+    if not is_number:
+        return f"<td>{html.escape(str(value))}</td>"
+    return f'<td class="number">{value:,.0f}</td>' if abs(value) >= 1000 else f'<td class="number">{value:.4g}</td>'
 
 
-def _text(value: Any) -> str:
-    return f"<td>{html.escape(str(value))}</td>"
+def markdown(text: str) -> str:
+    """Markdown with tables as HTML; HTML in it is shown as it is written."""
+    from markdown_it import MarkdownIt
+
+    return f"<div>{MarkdownIt('commonmark', {'html': False}).enable('table').render(text)}</div>"
 
 
 def folded(section: Mapping[str, Any], depth: int = FOLDED) -> str:

@@ -5,7 +5,7 @@ report: "../report/pages/front.rst"
 
 
 MADE = "How it was made"
-# A page: its category, its title, and its tables (csv) or settings (YAML) under their headings.
+# A page: its category, its title, and what it holds: tables (csv) under their headings, text (Markdown), settings (YAML).
 REPORT_PAGES = {
     "config": (MADE, "The configuration as it was resolved", [("", f"{R}/report/config.yaml")]),
     "run_times": (

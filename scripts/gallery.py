@@ -19,8 +19,8 @@ WIDTH, COLOURS = 1100, 256
 TIMES = ("picture", "scale", "machine", "jobs", "seconds")
 HEAD = """# Gallery
 
-Every figure beside what was published; what comes out here, and why it differs, is on the page of the figure. `make
-gallery` writes this page. Times are sums over all jobs that a figure needs from nothing, on one core each;
+Every figure beside what was published; what comes out here, and why it differs, is on the page of the figure.
+`make gallery` writes this page. A time is the sum over all jobs that a figure needs from nothing, one core each;
 figures that share a study share its jobs, so that all of them together take less.
 """
 

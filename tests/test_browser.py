@@ -1,4 +1,4 @@
-"""The report in a real browser. The default run leaves these out; make test-browser runs them (make chromium)."""
+"""The report and the site in a real browser. The default run leaves these out; make test-browser runs them."""
 
 import csv
 import json
@@ -19,6 +19,7 @@ FIGURES = {
 }
 STUDIES = {"digits", "digits_models", "depth", "width"}
 R = "results/smoke"
+SITE = ROOT / "site"
 CLICK = "(() => {{ const found = [...document.querySelectorAll({where!r})].find(one => {test}); found.click(); }})()"
 
 
@@ -37,11 +38,16 @@ def made(tmp_path_factory, browser):
     """A project with one figure of each category, and its report."""
     folder = copy_project(tmp_path_factory.mktemp("report") / "project")
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    # Of the digits one setting instead of five.
+    none = dict.fromkeys(("n_train", "width", "output_dim"))
+    one = {"settings": {"teacher": None}, "sweeps": none}
+    drawn = {"panels": ["real"], "sweeps": none}
     write_yaml(
         folder / "overlay.yaml",
         {
-            "studies": {name: None for name in config["studies"] if name not in STUDIES},
-            "figures": {name: None for name in config["figures"] if name not in FIGURES},
+            "studies": {name: None for name in config["studies"] if name not in STUDIES} | {"digits": one},
+            "figures": {name: None for name in config["figures"] if name not in FIGURES}
+            | {"roeder2021_fig2_digits": drawn},
         },
     )
     overlays = [SMOKE, "overlay.yaml"]
@@ -194,11 +200,11 @@ def test_the_page_of_the_configuration_holds_what_was_resolved(made, browser):
     resolved = yaml.safe_load((made / R / "report/config.yaml").read_text(encoding="utf-8"))
     assert set(resolved["studies"]) == STUDIES
     assert resolved["scale"] == "smoke"
-    setting = resolved["studies"]["digits"]["settings"]["real-width-8"]
-    assert setting["train"]["encoder"]["width"] == 8
+    setting = resolved["studies"]["digits_models"]["settings"]["narrow"]
+    assert setting["train"]["encoder"]["width"] == 16
     assert setting["train"]["steps"] == 60
     assert "optimiser" in setting["train"]  # a default
-    assert "real-width-8" in text
+    assert "narrow" in text
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -215,3 +221,43 @@ def test_a_problem_in_a_page_is_noticed(browser, tmp_path):
     kinds = {problem.partition(":")[0] for problem in browser.problems}
     assert kinds >= {"request", "console", "exception"}
     browser.problems.clear()
+
+
+# --- the site -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(browser):
+    if not (SITE / "index.html").is_file():
+        pytest.skip("the site is not built; make docs builds it")
+    browser.problems.clear()
+    return SITE
+
+
+def test_no_page_of_the_site_asks_for_the_network_or_is_cut_off(site, browser):
+    pages = sorted({*site.glob("*.html")} - {site / "404.html"})  # a server's own
+    assert len(pages) > 25
+    for page in pages:
+        browser.open(page)
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), page.name
+        broken = "[...document.images].filter(one => !(one.complete && one.naturalWidth)).map(one => one.src)"
+        assert browser.run(broken) == [], page.name
+        assert browser.problems == [], page.name
+
+
+def test_formulas_are_rendered(site, browser):
+    browser.open(site / "vanrossem2024_theory.html")
+    assert browser.run("document.querySelectorAll('math').length") > 50
+    text = browser.run("document.querySelector('article').innerText")
+    assert "$`" not in text
+    assert "FORMULA" not in text
+    heights = "[...document.querySelectorAll('math')].map(one => one.getBoundingClientRect().height)"
+    assert min(browser.run(heights)) > 5
+
+
+def test_the_search_finds_a_word_from_a_file(site, browser):
+    browser.open(site / "index.html")
+    browser.run("document.querySelector('[data-md-component=search-query]').focus()")
+    browser.call("Input.insertText", text="identifiability")
+    browser.wait("document.querySelectorAll('.md-search-result__item').length > 0")
+    assert browser.problems == []

@@ -38,7 +38,7 @@ ROOMS = [
     {"factoring"},
     {"scoring"},
     {"tables"},
-    {"plots"},
+    {"plots", "reporting"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 

@@ -505,3 +505,43 @@ def study_results(study):
 
 ALL_FIGURES = [f"{R}/figures/{name}.{kind}" for name in CONFIG.figures for kind in ("pdf", "png", "csv", "rst")]
 ALL_RESULTS = [file for study in STUDIES for file in study_results(study)]
+
+
+# --- report -------------------------------------------------------------------------------------------------------
+
+MADE = "How it was made"
+# A page: its category, its title, and what it holds: tables (csv) under their headings, text (Markdown), settings (YAML).
+REPORT_PAGES = {
+    "config": (MADE, "The configuration as it was resolved", [("", f"{R}/report/config.yaml")]),
+    "run_times": (
+        MADE,
+        "Run times",
+        [
+            ("By stage (seconds; memory in MB)", f"{R}/report/stages.csv"),
+            ("By figure, from nothing (sums over jobs)", f"{R}/report/figures.csv"),
+            ("The slowest jobs", f"{R}/report/slowest.csv"),
+        ],
+    ),
+}
+
+
+def report_parts(wildcards):
+    return [file for _, file in REPORT_PAGES[wildcards.page][2]]
+
+
+def resolved():
+    """The configuration with defaults, and each study by its settings instead of by what they are made from."""
+    whole = CONFIG.model_dump(exclude_none=True, exclude={"studies"})
+    studies = {name: expansion.model_dump(exclude_none=True) for name, expansion in STUDIES.items()}
+    return canonical(whole, studies=studies)
+
+
+def figure_sources():
+    """The studies of every figure, and the data sets of these."""
+    found = {}
+    for name, figure in CONFIG.figures.items():
+        studies = figure_studies(figure)
+        sections = [getattr(own, "data", None) for study in studies for own in STUDIES[study].settings.values()]
+        datasets = {getattr(section, "dataset", None) for section in sections} - {None}
+        found[name] = {"studies": studies, "datasets": sorted(datasets)}
+    return found

@@ -42,7 +42,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     def keep(found: re.Match[str]) -> str:
         block = found["block"] is not None
         word = f"FORMULA{len(made):05d}END"
-        made[word] = convert(" ".join((found["block"] or found["inline"]).split()), "block" if block else "inline")
+        formula = " ".join((found["block"] or found["inline"]).split())
+        # The converter knows the one environment and GitHub the other.
+        formula = formula.replace("{aligned}", "{align*}")
+        made[word] = convert(formula, "block" if block else "inline")
         return f"\n{word}\n" if block else word
 
     return MATHS.sub(keep, markdown)

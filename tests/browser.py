@@ -27,13 +27,13 @@ def lacking() -> str:
 class Browser:
     """One page of a headless Chromium; `problems` gathers errors and every request that left the machine's files."""
 
-    def __init__(self, profile: Path, width: int = 1400, height: int = 900) -> None:
+    def __init__(self, profile: Path) -> None:
         ours, theirs = os.pipe(), os.pipe()  # commands, answers
         program = next(filter(None, map(shutil.which, NAMES)))
         # The browser reads commands from descriptor 3 and answers on 4.
         line = [f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "bash", program, "--remote-debugging-pipe", *SWITCHES]
         self.process = subprocess.Popen(
-            ["bash", "-c", *line, f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"],
+            ["bash", "-c", *line, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(ours[0], theirs[1]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -49,7 +49,12 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.size()
+
+    def size(self, width: int = 1400, height: int = 900) -> None:
+        """The size of the page, in pixels."""
+        narrow = width < 600
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=narrow)
 
     def close(self) -> None:
         self.commands.close()

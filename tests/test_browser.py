@@ -227,6 +227,14 @@ def test_a_problem_in_a_page_is_noticed(browser, tmp_path):
 
 
 @pytest.fixture
+def narrow(browser):
+    """The page as wide as a telephone."""
+    browser.size(420, 900)
+    yield
+    browser.size()
+
+
+@pytest.fixture
 def site(browser):
     if not (SITE / "index.html").is_file():
         pytest.skip("the site is not built; make docs builds it")
@@ -245,12 +253,25 @@ def test_no_page_of_the_site_asks_for_the_network_or_is_cut_off(site, browser):
         assert browser.problems == [], page.name
 
 
+def test_no_page_of_the_site_is_wider_than_a_telephone(site, browser, narrow):
+    wide = {}
+    for page in site.glob("*.html"):
+        browser.open(page)
+        wide[page.name] = browser.run("document.documentElement.scrollWidth")
+    assert {name: width for name, width in wide.items() if width > 420} == {}
+
+
 def test_formulas_are_rendered(site, browser):
     browser.open(site / "vanrossem2024_theory.html")
     assert browser.run("document.querySelectorAll('math').length") > 50
     text = browser.run("document.querySelector('article').innerText")
     assert "$`" not in text
     assert "FORMULA" not in text
+    assert [
+        found
+        for found in browser.run("[...document.querySelectorAll('math')].map(one => one.textContent)")
+        if "&" in found or "\\" in found
+    ] == []
     heights = "[...document.querySelectorAll('math')].map(one => one.getBoundingClientRect().height)"
     assert min(browser.run(heights)) > 5
 

@@ -14,7 +14,7 @@ READY := .venv/.ready
 .PHONY: help venv figures smoke paper report test slurm test-slurm chromium test-browser docs lint format schema measures gallery lock clean
 
 help: ## This list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 venv: $(READY) ## Set up the environment alone
 
@@ -58,7 +58,7 @@ chromium: ## Install a browser, for the tests of the report and of the site (Deb
 	apt-get -qq update
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium >/dev/null
 
-test-browser: $(READY) ## The report in a real browser (make chromium)
+test-browser: $(READY) ## The report and the site in a real browser (make chromium, make docs)
 	$(BIN)/python -m pytest -m browser tests/test_browser.py
 
 docs: .venv-docs/.ready ## The pages of docs as a site, into site

@@ -53,7 +53,10 @@ def made(tmp_path_factory, browser):
     overlays = [SMOKE, "overlay.yaml"]
     snakemake(folder, "report_pages", overlays=overlays)
     style = ["--report-stylesheet", "workflow/report/style.css"]
-    snakemake(folder, "report_pages", "--report", f"{R}/report.html", *style, overlays=overlays)
+    with pytest.MonkeyPatch.context() as environment:  # what asks for the network fails
+        for scheme in ("http", "https"):
+            environment.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+        snakemake(folder, "report_pages", "--report", f"{R}/report.html", *style, overlays=overlays)
     return folder
 
 

@@ -16,12 +16,12 @@ from PIL import Image
 from repalign.store import replacing
 
 WIDTH, COLOURS = 1100, 256
-TIMES = ("picture", "scale", "machine", "jobs", "seconds")
+TIMES = ("picture", "scale", "machine", "jobs", "cpu_seconds")
 HEAD = """# Gallery
 
 Every figure beside what was published; what comes out here, and why it differs, is on the page of the figure.
-`make gallery` writes this page. A time is the sum over all jobs that a figure needs from nothing, one core each;
-figures that share a study share its jobs, so that all of them together take less.
+`make gallery` writes this page. Times are CPU time, summed over all jobs that a figure needs from nothing, which other
+work on the machine does not change; figures that share a study share its jobs, so that all of them together take less.
 """
 
 
@@ -72,13 +72,13 @@ def page(words: dict[str, Any], times: dict[str, dict[str, str]]) -> str:
             lines.append(f"## {section}\n")
         measured = times.get(name)
         scale = measured["scale"] if measured else one.get("scale", "laptop")
-        time = f"{took(measured['seconds'])} ({measured['jobs']} jobs; {measured['machine']})" if measured else ""
+        time = f"{took(measured['cpu_seconds'])} ({measured['jobs']} jobs; {measured['machine']})" if measured else ""
         lines += [
             f"### {one['title']}\n",
             "| | |\n|---|---|",
             f"| ![{one['title']}](gallery/{name}.png) | **Published:** {one['published']}"
             f"<br><br>[What comes out here]({one['page']}) |\n",
-            f"{scale.capitalize()} scale. Time: {time or 'not recorded'}.\n",
+            f"{scale.capitalize()} scale. CPU time: {time or 'not recorded'}.\n",
             f"    {one['command']}\n",
         ]
     return "\n".join(lines)
@@ -95,7 +95,7 @@ def write(results: Path, docs: Path) -> None:
             copy_picture(source, docs / "gallery" / f"{name}.png")
             print(docs / "gallery" / f"{name}.png")
         if made := read_times(folder / "report/figures.csv").get(one["figure"]):
-            seconds = f"{float(made['seconds']):.0f}"
+            seconds = f"{float(made['cpu_seconds']):.0f}"
             row = (name, made["scale"], machine(), made["jobs"], seconds)
             times[name] = dict(zip(TIMES, row, strict=True))
     with replacing(docs / "gallery.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

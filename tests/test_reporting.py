@@ -58,6 +58,7 @@ def test_a_figure_counts_its_studies_data_sets_and_itself(times):
     figures = {"one": {"studies": ["a"], "datasets": ["digits"]}, "a": {"studies": ["a_b"], "datasets": []}}
     made = reporting.by_figure(times, figures, "smoke").set_index("figure")
     assert made.loc["one", ["jobs", "seconds", "seconds_drawing"]].tolist() == [5, 1 + 4 + 8 + 32 + 64, 64]
+    assert made.loc["one", "cpu_seconds"] == 4 * 1.5  # one job has none
     assert made.loc["a", ["jobs", "seconds", "seconds_drawing"]].tolist() == [2, 16 + 128, 128]
     assert set(made["scale"]) == {"smoke"}
 

@@ -60,7 +60,7 @@ def test_an_entry_names_a_page_that_shows_its_picture(name: str) -> None:
 def test_every_figure_at_laptop_scale_has_its_time() -> None:
     times = gallery.read_times(DOCS / "gallery.csv")
     assert {name for name, row in times.items() if row["scale"] == "laptop"} >= CONFIG["figures"].keys()
-    assert all(int(row["jobs"]) > 0 and float(row["seconds"]) > 0 for row in times.values())
+    assert all(int(row["jobs"]) > 0 and float(row["cpu_seconds"]) > 0 for row in times.values())
 
 
 def test_a_gallery_is_made_from_results(tmp_path: Path) -> None:
@@ -77,20 +77,20 @@ def test_a_gallery_is_made_from_results(tmp_path: Path) -> None:
     words["sections"]["One paper"] = {"one": one, "large": large}
     (docs / "gallery.yaml").write_text(yaml.safe_dump(words, sort_keys=False), encoding="utf-8")
     (docs / "gallery.csv").write_text(
-        "picture,scale,machine,jobs,seconds\nlarge,paper,a cluster,7,9000\none,laptop,old,1,1\n", encoding="utf-8"
+        "picture,scale,machine,jobs,cpu_seconds\nlarge,paper,a cluster,7,9000\none,laptop,old,1,1\n", encoding="utf-8"
     )
     (results / "figures").mkdir()
     Image.new("RGB", (2200, 1000), (10, 200, 30)).save(results / "figures/one.png")
     (results / "report/figures.csv").write_text(
-        "figure,studies,scale,jobs,seconds,seconds_drawing\none,a,laptop,12,130.4,3\nother,a,laptop,2,1,1\n",
+        "figure,studies,scale,jobs,seconds,cpu_seconds,seconds_drawing\none,a,laptop,12,999,130.4,3\nother,a,laptop,2,1,1,1\n",
         encoding="utf-8",
     )
     gallery.write(results, docs)
     assert [path.name for path in (docs / "gallery").iterdir()] == ["one.png"]
     assert Image.open(docs / "gallery/one.png").size == (1100, 500)
     text = (docs / "gallery.md").read_text(encoding="utf-8")
-    assert f"Laptop scale. Time: 2 min (12 jobs; {gallery.machine()})." in text
-    assert "Paper scale. Time: 2.5 h (7 jobs; a cluster)." in text
+    assert f"Laptop scale. CPU time: 2 min (12 jobs; {gallery.machine()})." in text
+    assert "Paper scale. CPU time: 2.5 h (7 jobs; a cluster)." in text
     assert "    make results/one\n" in text
     assert "    make -p results/paper/one\n" in text
     assert text == gallery.page(words, gallery.read_times(docs / "gallery.csv"))

@@ -83,9 +83,10 @@ def by_figure(times: "pd.DataFrame", figures: Mapping[str, Mapping[str, Any]], s
         prepared = prepares & times["job"].isin(made["datasets"])
         drawn = plots & (times["job"] == name)
         own = prepared | drawn | (~prepares & ~plots & first.isin(made["studies"]))
-        studies = ", ".join(made["studies"])
-        rows.append((name, studies, scale, int(own.sum()), times["seconds"][own].sum(), times["seconds"][drawn].sum()))
-    return pd.DataFrame(rows, columns=["figure", "studies", "scale", "jobs", "seconds", "seconds_drawing"])
+        sums = times.loc[own, ["seconds", "cpu_seconds"]].sum()
+        rows.append((name, ", ".join(made["studies"]), scale, int(own.sum()), *sums, times["seconds"][drawn].sum()))
+    columns = ["figure", "studies", "scale", "jobs", "seconds", "cpu_seconds", "seconds_drawing"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # --- pages ----------------------------------------------------------------------------------------------------------

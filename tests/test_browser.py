@@ -87,7 +87,7 @@ class Report:
         self.browser.wait("document.querySelector('nav table tbody')")
 
     def choose(self, value: str) -> None:
-        """One side of the switch between pictures and numbers."""
+        """One side of the switch between picture and table."""
         self.browser.run(CLICK.format(where="nav fieldset input", test=f"one.value === {value!r}"))
 
     def row(self, path: str) -> str:

@@ -1,5 +1,5 @@
 # Snakemake's report makes a switch of a label that has two values, each in half of a category's files. Picture and
-# numbers are one by design; where the studies would be another, it makes none.
+# table are one by design; where the studies would be another, it makes none.
 FIGURE_LABELS = {
     name: {"figure": name, "study": ", ".join(figure_studies(figure)), "scale": CONFIG.scale}
     for name, figure in CONFIG.figures.items()
@@ -28,7 +28,7 @@ for figure_name, figure in CONFIG.figures.items():
                 f"{R}/figures/{figure_name}.csv",
                 caption=f"{Path.cwd()}/{R}/figures/{figure_name}.rst",
                 category=PAPERS.get(figure.plot.partition("_")[0], "Alignment"),
-                labels=FIGURE_LABELS[figure_name] | {"shows": "numbers"},
+                labels=FIGURE_LABELS[figure_name] | {"shows": "table"},
             ),
             caption=f"{R}/figures/{figure_name}.rst",
         log:

@@ -8,13 +8,18 @@ Four comparisons, each in turn in one process, one thread; medians of `repeats`,
 - training of `default` with a record, against a loop of automatic differentiation without one, and how far their
   weights are apart at the end;
 - on CUDA, 50 seeds of `default` together against one;
-- an epoch of 784-200x4-10 in batches of 64 against a plain loop over a DataLoader, of pictures one by one and of
-  prepared tensors one by one (two threads each).
+- an epoch of 784-200x4-10 in batches of 64, and the loss on test images, against a plain loop over a DataLoader, of
+  pictures one by one (by torchvision's transforms where it is installed) and of prepared tensors one by one, and
+  against its bare matrix products (two threads each).
 """
 
 import argparse
+import importlib
+import importlib.util
+import itertools
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -173,70 +178,102 @@ def many_seeds(repeats: int, epochs: int) -> None:
 
 
 class Images(torch.utils.data.Dataset):
-    """One picture at a time, made a standardised tensor by the steps of torchvision's MNIST and usual transforms."""
+    """One picture at a time, made a standardised tensor by torchvision's transforms, or, without it, by their steps."""
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray) -> None:
         self.pixels, self.labels = pixels, labels
         self.mean, self.scale = torch.tensor([0.1307]).view(-1, 1, 1), torch.tensor([0.3081]).view(-1, 1, 1)
+        self.transform = self.by_hand
+        if importlib.util.find_spec("torchvision"):
+            usual = importlib.import_module("torchvision.transforms")
+            self.transform = usual.Compose([usual.ToTensor(), usual.Normalize((0.1307,), (0.3081,))])
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
-        picture = Image.fromarray(self.pixels[place])
+    def by_hand(self, picture: Image.Image) -> torch.Tensor:
         x = torch.from_numpy(np.array(picture)).view(28, 28, 1).permute(2, 0, 1).contiguous().float().div(255)
-        x = x.sub_(self.mean).div_(self.scale)
+        return x.sub_(self.mean).div_(self.scale)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.transform(Image.fromarray(self.pixels[place]))
         return x.flatten(), nn.functional.one_hot(torch.tensor(self.labels[place]), 10).float()
 
 
 def batches(repeats: int, images: int) -> None:
+    """Training and the loss on a sixth as many test images, once an epoch, as the authors' code does."""
     rng = np.random.default_rng(0)
-    pixels, labels = rng.integers(256, size=(images, 28, 28), dtype=np.uint8), rng.integers(10, size=images)
-    x = ((pixels.reshape(images, -1) / np.float32(255) - 0.1307) / 0.3081).astype(np.float32)
+    pixels = rng.integers(256, size=(images + images // 6, 28, 28), dtype=np.uint8)
+    labels = rng.integers(10, size=len(pixels))
+    x = ((pixels.reshape(len(pixels), -1) / np.float32(255) - 0.1307) / 0.3081).astype(np.float32)
     y = np.eye(10, dtype=np.float32)[labels]
-    model = model_of(gain=0.5, width=200, depth=4)
-    problem = Problem(x, y, np.array([[0, 1]]), probes=(x[:100], y[:100]))
-    tensors = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
-    pictures, prepared = (
-        torch.utils.data.DataLoader(data, batch_size=64, shuffle=True) for data in (Images(pixels, labels), tensors)
-    )
+    model, train, test = model_of(gain=0.5, width=200, depth=4), slice(images), slice(images, None)
+    problem = Problem(x[train], y[train], np.array([[0, 1]]), probes=(x[:100], y[:100]), x_test=x[test], y_test=y[test])
 
-    def plain(loader: torch.utils.data.DataLoader) -> None:
+    def tensors(part: slice) -> torch.utils.data.Dataset:
+        return torch.utils.data.TensorDataset(torch.from_numpy(x[part]), torch.from_numpy(y[part]))
+
+    def pictures(part: slice) -> torch.utils.data.Dataset:
+        return Images(pixels[part], labels[part])
+
+    def plain(make: Callable[[slice], torch.utils.data.Dataset]) -> None:
         network = families.build(model, 784, 10, 0)
         optimiser = torch.optim.SGD(network.parameters(), lr=3e-3)
-        for own_x, own_y in loader:
+
+        def loss_of(own_x: torch.Tensor, own_y: torch.Tensor) -> torch.Tensor:
+            return 0.5 * nn.functional.mse_loss(network(own_x)[1], own_y)
+
+        for own_x, own_y in torch.utils.data.DataLoader(make(train), batch_size=64, shuffle=True):
             optimiser.zero_grad()
-            (0.5 * nn.functional.mse_loss(network(own_x)[1], own_y)).backward()
+            loss_of(own_x, own_y).backward()
             optimiser.step()
+        with torch.no_grad():
+            sum(float(loss_of(*batch)) for batch in torch.utils.data.DataLoader(make(test), batch_size=64))
 
     def ours() -> None:
-        regression.train(model, section_of(3e-3, 1, batch_size=64), problem, 0, [3], [0])
+        regression.train(model, section_of(3e-3, 1, batch_size=64), problem, 0, [3], [1])
 
-    def per_picture() -> None:
-        plain(pictures)
-
-    def per_tensor() -> None:
-        plain(prepared)
-
-    times = [(seconds(per_picture), seconds(per_tensor), seconds(ours)) for _ in range(repeats)]
+    times = [(seconds(lambda: plain(pictures)), seconds(lambda: plain(tensors)), seconds(ours)) for _ in range(repeats)]
     slow, middle, fast = (statistics.median(column) for column in zip(*times, strict=True))
+    made = "torchvision's transforms" if importlib.util.find_spec("torchvision") else "their steps by hand"
     print(
-        f"batches: an epoch of {images:,} images: a loop over pictures {slow:.1f} s, over tensors {middle:.1f} s, ours "
-        f"{fast:.2f} s; ratios {spread([p / o for p, _, o in times])} and {spread([t / o for _, t, o in times])}"
+        f"batches: an epoch of {images:,} images: a loop over pictures ({made}) {slow:.1f} s, over tensors "
+        f"{middle:.1f} s, ours {fast:.2f} s; ratios {spread([p / o for p, _, o in times])} and "
+        f"{spread([t / o for _, t, o in times])}"
     )
+
+
+def products(repeats: int, images: int) -> None:
+    """The bare matrix products of that epoch, which no training with these batches can do without."""
+    sizes = [784, 200, 200, 200, 200, 10]
+    weights = [torch.randn(b, a) for a, b in itertools.pairwise(sizes)]
+    inputs, deltas = [torch.randn(64, a) for a in sizes[:-1]], [torch.randn(64, b) for b in sizes[1:]]
+
+    def epoch() -> None:
+        for _ in range(images // 64):
+            for layer, weight in enumerate(weights):
+                torch.mm(inputs[layer], weight.T)
+                torch.mm(deltas[layer].T, inputs[layer])
+                if layer:
+                    torch.mm(deltas[layer], weight)
+
+    print(f"batches: the matrix products alone {statistics.median(seconds(epoch) for _ in range(repeats)):.2f} s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"repeats": 5, "epochs": 500, "images": 60000}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--only-batches", action="store_true", help="the last comparison alone")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    fits(options.repeats)
-    training(options.repeats, options.epochs)
-    many_seeds(options.repeats, options.epochs)
+    if not options.only_batches:
+        torch.set_num_threads(1)
+        fits(options.repeats)
+        training(options.repeats, options.epochs)
+        many_seeds(options.repeats, options.epochs)
     torch.set_num_threads(2)
     batches(options.repeats, options.images)
+    products(options.repeats, options.images)
 
 
 if __name__ == "__main__":

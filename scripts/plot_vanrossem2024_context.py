@@ -15,9 +15,10 @@ from repalign.plots.style import letter, save, series_colours, styled, write_cap
 from repalign.theory import context
 
 COLUMNS = ("kept", "cosine", "distance")
+KEPT = ("gain", "activation", "learning_rate", "epochs")  # of a setting, beside its numbers
 
 
-def rows_of(run, setting, gain, activation, grid):
+def rows_of(run, setting, grid, of):
     """One row a snapshot of one run: its numbers, and the loss there."""
     features = context_features(grid)
     rows = []
@@ -26,17 +27,18 @@ def rows_of(run, setting, gain, activation, grid):
         rows.append(
             {
                 "setting": setting,
-                "gain": gain,
-                "activation": activation,
                 "seed": run.seed,
                 "epoch": int(epoch),
                 "loss": loss,
-                "relevant": found.relevant.mean(),
-                "irrelevant": found.irrelevant.mean(),
+                "relevant_context_1": found.relevant[0],
+                "relevant_context_2": found.relevant[1],
+                "irrelevant_context_1": found.irrelevant[0],
+                "irrelevant_context_2": found.irrelevant[1],
                 "kept": found.kept,
                 "cosine": found.cosine,
                 "distance": found.distance,
             }
+            | of
         )
     return rows
 
@@ -126,7 +128,7 @@ if "snakemake" in globals():
         for setting, found in files["settings"].items():
             runs[setting] = [run for path in found["histories"] for run in dynamics.read_history(path)]
             for run in runs[setting]:
-                rows += rows_of(run, setting, found["gain"], found["activation"], files["grid"])
+                rows += rows_of(run, setting, files["grid"], {name: found[name] for name in KEPT})
         table = pd.DataFrame(rows)
         last = ends(table, section["learned"])
         planes = {}
@@ -145,6 +147,11 @@ if "snakemake" in globals():
             seeds=table["seed"].nunique(),
             kept=", ".join(f"{gain:g}: {value:.2f}" for gain, value in medians.items()),
             activation=first.replace("_", " "),
+            trained=", ".join(
+                f"{one.gain:g}: {one.learning_rate:g} for {one.epochs} epochs"
+                for one in last[last["activation"] == first].drop_duplicates("gain").sort_values("gain").itertuples()
+            ),
+            largest=f"{last.loc[last['learned'], 'loss'].max():.2g}",
             order="monotonically" if medians.is_monotonic_increasing else "but not monotonically",
             left_out=int((~last["learned"]).sum()),
             runs=len(last),

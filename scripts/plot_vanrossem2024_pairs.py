@@ -109,7 +109,7 @@ def draw_trajectories(panels, table, runs, count):
         axes.set_title(f"{rank_name(place, len(rows))}{said}", size="small", loc="left", weight="bold")
         scores = ", ".join(f"{row[f'r2_{name}']:.2f}" for name in QUANTITIES)
         axes.set_title(f"$R^2$ {scores}", size="xx-small", loc="right")
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4 if count <= 3 else 2))
         axes.set_xlabel("epoch", size="small")
     for axes in panels[len(rows) :]:
         say(axes, "no pair left")
@@ -153,7 +153,7 @@ def draw_ends(axes, table):
     """Predicted against observed final distance of every pair, by layer."""
     rows = fitted(table)
     if rows.empty:
-        return say(axes, "every network diverged")
+        return say(axes, "no network has rates")
     layers = sorted(rows["layer"].unique())
     palette = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(layers)))
     # All layers mixed in one fixed order, so that the last drawn does not cover the others.
@@ -200,7 +200,8 @@ def draw_loss(axes, runs):
         axes.plot(run.t, run.record.loss, color=colour, lw=1.0, label=run.seed)
         parts.append(pd.DataFrame({"epoch": run.t, "network": run.record.loss}).assign(seed=run.seed, panel="loss"))
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high < 1e3 * low else LogLocator(numticks=5))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -229,12 +230,17 @@ def draw(table, runs, count):
     drawn += draw_loss(right, runs)
     for axes, name in zip((panels[0], left, middle, right), "abcd", strict=True):
         letter(axes, name)
-    return figure, [*drawn, table.assign(panel="pairs")]
+    pairs = table.rename(columns={"state": "state_of_network"}).drop(columns="refused")  # `reason` is of the pair
+    return figure, [*drawn, pairs.assign(panel="pairs")]
 
 
 def written(number, digits=2):
     """A number of the caption."""
     return f"{number:.{digits}f}" if np.isfinite(number) else "undefined"
+
+
+def several(number, name):
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def percent(share):
@@ -265,10 +271,10 @@ if "snakemake" in globals():
             snakemake.input.caption,
             study=section["study"],
             setting=section["setting"],
-            pairs=len(table[["point_a", "point_b", "dx", "dy"]].drop_duplicates()),
-            networks=len(runs),
+            pairs=several(len(table[["point_a", "point_b", "dx", "dy"]].drop_duplicates()), "pair"),
+            networks=several(len(runs), "network"),
             middle=middle_layer(table),
-            drawn=min(section["drawn"], len(ranked(table, section["drawn"]))),
+            drawn=several(min(section["drawn"], len(ranked(table, section["drawn"]))), "pair"),
             medians=", ".join(written(at_middle[f"r2_{name}"].median()) for name in QUANTITIES),
             clipped=", ".join(str(int((values < LOWEST).sum())) for values in scores.values()),
             lowest=f"{LOWEST:g}",

@@ -10,15 +10,16 @@ from scipy.spatial.distance import cdist
 
 from repalign import dynamics, store
 from repalign.datasets import dataset
-from repalign.errors import DataError, StoreError
+from repalign.errors import DataError
 from repalign.jobs import job
-from repalign.plots.style import letter, save, series_colours, styled, write_caption
+from repalign.plots.style import letter, save, say, series_colours, styled, write_caption
 from repalign.theory import structure
 from repalign.theory.structure import MEASURES, agreement
 
 NAMES = {"coded": "as coded", "normalised": "normalised", "alone": "pairs alone"}
 TICKS = ("Pearson,\nall", "Spearman,\nall", "Pearson,\nbetween", "Spearman,\nbetween")
 BANDWIDTHS = np.geomspace(0.02, 2, 13)
+OPTIMISERS = {"adam": "Adam", "sgd": "gradient descent"}
 DOTS = 1500  # of a scatter, at most
 
 
@@ -58,6 +59,9 @@ def ceiling(each, labels):
 
 def draw_matrix(figure, axes, values, labels, title):
     """A matrix with the borders and names of classes, and its own colour bar."""
+    if np.isnan(values).all():
+        axes.set(xticks=[], yticks=[])
+        return say(axes, "every network diverged")
     image = axes.imshow(values, cmap="viridis", interpolation="nearest", vmin=0)
     for edge in np.flatnonzero(np.diff(labels)) + 0.5:
         axes.axhline(edge, color="white", lw=0.4)
@@ -75,6 +79,7 @@ def draw_matrix(figure, axes, values, labels, title):
     bar.formatter.set_powerlimits((-2, 3))
     bar.formatter.set_useMathText(True)
     bar.ax.xaxis.get_offset_text().set_size("x-small")
+    return None
 
 
 def draw_scatter(axes, predicted, seen, labels, name):
@@ -184,16 +189,12 @@ if "snakemake" in globals():
         setting, bandwidth = section["setting"], section["bandwidth"]
         runs = [run for path in files["histories"][setting] for run in dynamics.read_history(path)]
         kept = sorted((run for run in runs if not run.record.diverged), key=lambda run: run.seed)
-        if not kept:
-            raise StoreError(
-                f"{', '.join(files['histories'][setting])}: every network diverged; lower the learning rate"
-            )
         table = store.read_csv(files["fits"])
         states = table[table["setting"] == setting].groupby("seed")["state"].first().to_dict()
         x, y, probes = points_of(files["data"], files.get("n_train"), section.get("points"), files["probes"])
         labels = y[probes]
         each = {run.seed: distances(run) for run in kept}
-        seen = np.mean(list(each.values()), axis=0)
+        seen = np.mean(list(each.values()), axis=0) if each else np.full((len(labels),) * 2, np.nan)
         made = structure.predict(x, y, probes, section["raw_scale"], [bandwidth, *BANDWIDTHS])
         predicted = {"coded": made.coded, "normalised": made.normalised[0], "alone": made.alone}
         correlations, limit = compared(predicted, seen, each, labels, states), ceiling(each, labels)
@@ -215,9 +216,10 @@ if "snakemake" in globals():
             networks=len(kept),
             diverged=len(runs) - len(kept),
             not_learned=sum(states[run.seed] != "learned" for run in kept),
-            layer=kept[0].layers[0],
+            layer=runs[0].layers[0],
             points=len(x),
-            accuracy=f"{np.mean(accuracy):.1f} % ({min(accuracy):.1f} to {max(accuracy):.1f})",
+            optimiser=OPTIMISERS[files["optimiser"]],
+            accuracy=f"{np.mean(accuracy):.1f} % ({min(accuracy):.1f} to {max(accuracy):.1f})" if kept else "undefined",
             bandwidth=f"{bandwidth:g}",
             squared=" and ".join(written(squared[f"pearson_{over}"]) for over in ("all", "between")),
             ceiling=", ".join(written(limit[measure]) for measure in MEASURES),

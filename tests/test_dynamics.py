@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -344,6 +345,33 @@ def test_pairs_of_labelled_points_take_every_two_classes_in_turn():
     again, other = problems.labels(found, 12, 30, 0), problems.labels(found, 12, 30, 1)
     np.testing.assert_array_equal(problem.pairs, again.pairs)
     assert not np.array_equal(problem.pairs, other.pairs)
+
+
+def test_no_pair_is_drawn_twice():
+    found = labelled(20, classes=2)
+    counts = np.bincount(found.y_train[:8])
+    every = int(counts.prod())
+    drawn = problems.labels(found, every, 8, 0).pairs
+    assert len({tuple(sorted(pair)) for pair in drawn.tolist()}) == every
+    few = problems.labels(found, 2, 8, 0).pairs
+    np.testing.assert_array_equal(few, drawn[:2])
+    with pytest.raises(DataError, match=f"pairs: {every + 1} of {every} pairs of two classes among 8 probe points"):
+        problems.labels(found, every + 1, 8, 0)
+
+
+def test_pairs_may_be_chosen():
+    chosen = [[3, 0], [5, 29]]
+    problem = problems.labels(labelled(), chosen, 30, 0)
+    np.testing.assert_array_equal(problem.pairs, chosen)
+    with pytest.raises(DataError, match=re.escape("pairs: [5, 30] of 30 probe points")):
+        problems.labels(labelled(), [[5, 30]], 30, 0)
+
+
+def test_classes_without_a_probe_point_are_told_of(caplog):
+    found = labelled(60, classes=10)
+    gone = sorted(set(range(10)) - set(found.y_train[:5].tolist()))
+    problems.labels(found, 1, 5, 0)
+    assert f"the first 5 training points have none of the classes {gone}" in caplog.text
 
 
 def test_what_cannot_be_followed_by_its_labels_is_refused():

@@ -735,7 +735,12 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     write_yaml(
         folder / "overlay.yaml",
         {
-            "studies": {"digits": rate | keep, "angular": None, "digits_models": None, "contrastive": None},
+            "studies": {
+                "digits": rate | keep,
+                "digit_structure": rate,
+                "digit_trajectories": rate,
+                **dict.fromkeys(("angular", "digits_models", "contrastive")),
+            },
             "figures": dict.fromkeys(name.removeprefix("plot_") for name in SHARED)
             | {
                 "roeder2021_fig2": None,
@@ -750,4 +755,10 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     assert "6 runs in all, of which\n6 diverged" in caption
     pairs = (folder / f"{R}/scores/digits/pairs.csv").read_text()
     assert "diverged: seed 0, 1" in pairs
+    caption = (folder / f"{R}/figures/vanrossem2024_structure.rst").read_text()
+    assert "mean over 0 networks" in caption.replace("\n", " ")
+    assert "(test accuracy undefined" in caption.replace("\n", " ")
+    caption = (folder / f"{R}/figures/vanrossem2024_pairs.rst").read_text()
+    assert "diverged" in caption
+    assert "accuracy unknown" in caption.replace("\n", " ")
     assert "12 have no score" in (folder / f"{R}/figures/roeder2021_theorem.rst").read_text().replace("\n", " ")

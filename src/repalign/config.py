@@ -39,6 +39,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Literal["smoke", "laptop", "paper"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
+ChosenPair = Annotated[list[Annotated[int, Strict(), Field(ge=0)]], Field(min_length=2, max_length=2)]
 Model = TypeVar("Model", bound=BaseModel)
 Measure = Literal[
     "mean_cca",
@@ -727,16 +728,28 @@ class ContextTask(Section):
 class LabelledPoints(Section):
     """A data set with labels as one-hot targets.
 
-    probes: the first training points, sorted by label, whose representations are kept; pairs: of them, two random
-    points of two classes each, every pair of classes in turn, drawn by `seed`.
+    probes: the first training points, sorted by label, whose representations are kept; pairs: how many of their pairs
+    to follow, two random points of two classes each, every pair of classes in turn, drawn by `seed`, none twice; or the
+    pairs themselves, two positions each among the sorted probe points.
     """
 
     kind: Literal["labels"]
     dataset: Name
     n_train: Count | None = None
     probes: Annotated[int, Strict(), Field(ge=2)] = 100
-    pairs: Count = 45
+    pairs: Count | Annotated[list[ChosenPair], Field(min_length=1)] = 45
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _two_points_each(self) -> "LabelledPoints":
+        for first, second in self.pairs if isinstance(self.pairs, list) else []:
+            if first == second or max(first, second) >= self.probes:
+                raise PydanticCustomError(
+                    "pairs",
+                    "pair [{first}, {second}]: two different positions below the {probes} probe points are expected",
+                    {"first": first, "second": second, "probes": self.probes},
+                )
+        return self
 
 
 class Network(Section):

@@ -358,10 +358,16 @@ def dynamics_figure_files(figure):
         return {"fits": fits(figure.study), "histories": histories(figure.study, figure.settings)}
     if figure.plot in ("vanrossem2024_pairs", "vanrossem2024_structure"):
         files = {"fits": fits(figure.study), "histories": histories(figure.study, [figure.setting])}
-        data = STUDIES[figure.study].settings[figure.setting].data
+        found = STUDIES[figure.study].settings[figure.setting]
         if figure.plot == "vanrossem2024_pairs":
             return files
-        return files | {"data": dataset_file(data.dataset), "n_train": data.n_train, "probes": data.probes}
+        data, optimiser = found.data, found.train.optimiser.kind
+        return files | {
+            "data": dataset_file(data.dataset),
+            "n_train": data.n_train,
+            "probes": data.probes,
+            "optimiser": optimiser,
+        }
     if figure.plot == "vanrossem2024_depth_width":
         widths = {name: found.model.width for name, found in STUDIES[figure.widths].settings.items()}
         return {"depth": fits(figure.depth), "widths": fits(figure.widths), "width_of": widths}
@@ -373,7 +379,13 @@ def dynamics_figure_files(figure):
     if figure.plot == "vanrossem2024_context":
         own = {name: STUDIES[figure.study].settings[name] for name in drawn}
         found = {
-            name: {"histories": files, "gain": own[name].model.gain, "activation": own[name].model.activation}
+            name: {
+                "histories": files,
+                "gain": own[name].model.gain,
+                "activation": own[name].model.activation,
+                "learning_rate": own[name].train.optimiser.learning_rate,
+                "epochs": own[name].train.epochs,
+            }
             for name, files in histories(figure.study, drawn).items()
         }
         return {"settings": found, "grid": own[drawn[0]].data.grid}

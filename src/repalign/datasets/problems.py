@@ -1,8 +1,9 @@
 """What the networks of van Rossem and Saxe 2024 learn, and the pairs of points that are followed."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, cycle
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from repalign.datasets.dataset import Dataset
 from repalign.errors import DataError
 
+logger = logging.getLogger(__name__)
 PIXELS = 5  # of a side of the context task's images
 
 
@@ -109,11 +111,12 @@ def context(grid: int) -> Problem:
     return Problem(x, y, np.array(within + across))
 
 
-def labels(found: Dataset, pairs: int, probes: int, seed: int) -> Problem:
+def labels(found: Dataset, pairs: int | Sequence[Sequence[int]], probes: int, seed: int) -> Problem:
     """Labels as one-hot targets; the first `probes` training points, sorted by label, are the probe points.
 
-    `pairs` of them are followed: pairs of classes in turn, in random order, two random points each; with as many pairs
-    as there are pairs of classes, every pair of classes is there.
+    `pairs` of them are followed: pairs of classes in turn, in random order, two random points each, no pair twice; with
+    as many pairs as there are pairs of classes, every pair of classes is there. Or the very pairs given, by position
+    among the sorted probe points, counted from 0. Raises DataError where there are too few points, classes or pairs.
     """
     if found.paired:
         raise DataError("a study of dynamics takes labels; in this data set y are inputs")
@@ -122,15 +125,10 @@ def labels(found: Dataset, pairs: int, probes: int, seed: int) -> Problem:
     x, y = found.x_train.astype(np.float32), np.eye(found.classes, dtype=np.float32)
     order = np.argsort(found.y_train[:probes], kind="stable")
     probe_labels = found.y_train[:probes][order]
-    rng = np.random.default_rng([seed, 5])
-    classes = list(combinations(np.unique(probe_labels).tolist(), 2))
-    if not classes:
-        raise DataError(f"the first {probes} training points are of one class; raise probes")
-    turns = [classes[place] for place in rng.permutation(len(classes))]
-    chosen = []
-    for number in range(pairs):
-        sides = turns[number % len(turns)]
-        chosen.append([int(rng.choice(np.flatnonzero(probe_labels == side))) for side in sides])
+    missing = sorted(set(range(found.classes)) - set(probe_labels.tolist()))
+    if missing:
+        logger.warning("probes: the first %d training points have none of the classes %s", probes, missing)
+    chosen = _drawn_pairs(probe_labels, pairs, seed) if isinstance(pairs, int) else _given_pairs(pairs, probes)
     return Problem(
         x=x,
         y=y[found.y_train],
@@ -139,3 +137,40 @@ def labels(found: Dataset, pairs: int, probes: int, seed: int) -> Problem:
         x_test=found.x_test.astype(np.float32),
         y_test=y[found.y_test],
     )
+
+
+def _drawn_pairs(probe_labels: NDArray[np.integer], count: int, seed: int) -> list[tuple[int, int]]:
+    """`count` different pairs of points of two classes."""
+    classes = list(combinations(np.unique(probe_labels).tolist(), 2))
+    if not classes:
+        raise DataError(f"the first {len(probe_labels)} training points are of one class; raise probes")
+    sizes = dict(zip(*np.unique(probe_labels, return_counts=True), strict=True))
+    left = {sides: int(sizes[sides[0]] * sizes[sides[1]]) for sides in classes}
+    if count > sum(left.values()):
+        raise DataError(
+            f"pairs: {count} of {sum(left.values())} pairs of two classes among {len(probe_labels)} probe points; "
+            "raise probes or ask for fewer"
+        )
+    rng = np.random.default_rng([seed, 5])
+    turns = [classes[place] for place in rng.permutation(len(classes))]
+    chosen: dict[tuple[int, int], None] = {}
+    for sides in cycle(turns):
+        if len(chosen) == count:
+            break
+        if not left[sides]:
+            continue
+        left[sides] -= 1
+        drawn = None
+        while drawn is None or drawn in chosen:
+            first, second = (int(rng.choice(np.flatnonzero(probe_labels == side))) for side in sides)
+            drawn = (first, second)
+        chosen[drawn] = None
+    return list(chosen)
+
+
+def _given_pairs(pairs: Sequence[Sequence[int]], probes: int) -> list[tuple[int, int]]:
+    """Pairs of two positions each below `probes`, as given."""
+    for first, second in pairs:
+        if max(first, second) >= probes:
+            raise DataError(f"pairs: [{first}, {second}] of {probes} probe points, which are counted from 0")
+    return [(first, second) for first, second in pairs]

@@ -5,13 +5,16 @@ CORES ?= all
 PIP_OPTIONS ?=
 # Options for snakemake, such as --configfile workflow/presets/smoke.yaml
 OPTIONS ?=
+# Where make report writes.
+REPORT ?= results/report.html
 BIN := .venv/bin
+DOCS := .venv-docs/bin
 READY := .venv/.ready
 
-.PHONY: help venv figures smoke paper report test slurm test-slurm lint format schema measures scorecard gallery lock clean
+.PHONY: help venv figures smoke paper report test slurm test-slurm chromium test-browser docs lint format schema measures scorecard gallery lock clean
 
 help: ## This list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 venv: $(READY) ## Set up the environment alone
 
@@ -32,8 +35,9 @@ smoke: $(READY) ## The whole pipeline on tiny sizes, into results/smoke
 paper: $(READY) ## The papers' own sizes (downloads, hours), into results/paper
 	$(BIN)/snakemake --cores $(CORES) --configfile workflow/presets/paper.yaml $(OPTIONS)
 
-report: $(READY) ## One HTML file with every figure and its caption, results/report.html
-	$(BIN)/snakemake --report results/report.html $(OPTIONS)
+report: $(READY) ## One HTML file with every figure, caption, table and run time, results/report.html
+	$(BIN)/snakemake --cores $(CORES) report_pages $(OPTIONS)
+	$(BIN)/snakemake --report $(REPORT) --report-stylesheet workflow/report/style.css report_pages $(OPTIONS)
 
 test: $(READY) ## All tests
 	$(BIN)/python -m pytest
@@ -47,6 +51,23 @@ slurm: ## Install a SLURM of one node, for its tests (Debian, as root)
 
 test-slurm: $(READY) ## The tests of the cluster profile, on a SLURM of one node (make slurm)
 	$(BIN)/python -m pytest -m slurm tests/test_slurm.py
+
+chromium: ## Install a browser, for the tests of the report and of the site (Debian, as root)
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+		{ echo "make chromium needs apt-get and root; elsewhere install Chromium" >&2; exit 1; }
+	apt-get -qq update
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium >/dev/null
+
+test-browser: $(READY) ## The report and the site in a real browser (make chromium, make docs)
+	$(BIN)/python -m pytest -m browser tests/test_browser.py
+
+docs: .venv-docs/.ready ## The pages of docs as a site, into site
+	$(DOCS)/mkdocs build --strict
+
+.venv-docs/.ready: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS)/pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -r docs/requirements.txt
+	touch $@
 
 lint: $(READY) ## Style and types
 	$(BIN)/ruff check .
@@ -70,12 +91,13 @@ scorecard: $(READY) ## Every claim of the papers with its verdict, into results 
 	$(BIN)/snakemake --cores $(CORES) $(OPTIONS) scorecard
 	$(BIN)/python -m repalign.scorecard results/scorecard.md docs/scorecard.md
 
-gallery: $(READY) ## Copy the figures of results/figures, made smaller, to docs/gallery
-	$(BIN)/python scripts/gallery.py results/figures docs/gallery
+gallery: $(READY) ## The figures of results, made smaller, and their page, docs/gallery.md
+	$(BIN)/snakemake --cores $(CORES) run_times $(OPTIONS)
+	$(BIN)/python scripts/gallery.py results
 
 lock: $(READY) ## Write the versions of this environment into requirements.lock
 	{ head -n 2 requirements.lock; $(BIN)/pip freeze --all --exclude pip --exclude repalign | sed 's/+[a-z0-9]*$$//'; } > lock.new
 	mv lock.new requirements.lock
 
-clean: ## Remove the environment; results stay
-	rm -rf .venv
+clean: ## Remove the environments; results stay
+	rm -rf .venv .venv-docs

@@ -21,6 +21,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/table.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/scorecard.smk"
+include: "workflow/rules/report.smk"
 
 
 # Snakemake 9 looks again at what is ready a second after every look, for a limit of jobs a second that no local run

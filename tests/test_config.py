@@ -371,7 +371,7 @@ THEOREM = "h: {plot: roeder2021_theorem, studies: {s: S}}, f: null"
 BAD = [
     # unknown keys, at each level
     ("resluts: x", "config: unknown key 'resluts'", "did you mean 'results'?"),
-    ("zzz: x", "config: unknown key 'zzz'", "valid keys: results, download, datasets, studies, figures"),
+    ("zzz: x", "config: unknown key 'zzz'", "valid keys: results, scale, download, datasets, studies, figures"),
     ("download: {mirrors: x}", "download: unknown key 'mirrors'", "did you mean 'mirror'?"),
     ("datasets: {d: {sgima: 2}}", "datasets.d: unknown key 'sgima'", "did you mean 'sigma'?"),
     ("studies: {s: {trian: {}}}", "studies.s: unknown key 'trian'", "did you mean 'train'?"),

@@ -39,7 +39,7 @@ ROOMS = [
     {"factoring"},
     {"scoring"},
     {"tables", "scorecard"},
-    {"plots"},
+    {"plots", "reporting"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 

@@ -483,6 +483,14 @@ def published(figure):
     return str(file) if getattr(figure, "published", True) and file.is_file() else []
 
 
+def figure_studies(figure):
+    """The studies that a figure draws from."""
+    keys = ("study", "studies", "depth", "widths")
+    named = [getattr(figure, key) for key in keys if hasattr(figure, key)]
+    found = [name for one in named for name in ([one] if isinstance(one, str) else one)]
+    return list(dict.fromkeys([*found, *([figure.rates.study] if hasattr(figure, "rates") else [])]))
+
+
 def figure_inputs(figure):
     return sorted(set(leaves(figure_files(figure))))
 
@@ -533,3 +541,44 @@ def scored_tables(wildcards=None):
 def scorecard_files(wildcards=None):
     """The scorecard, where any claim is of a figure of the configuration."""
     return [f"{R}/scorecard.csv", f"{R}/scorecard.md"] if scored_tables() else []
+
+
+# --- report -------------------------------------------------------------------------------------------------------
+
+MADE = "How it was made"
+# A page: its category, its title, and what it holds: tables (csv) under their headings, text (Markdown), settings (YAML).
+REPORT_PAGES = {
+    "scorecard": ("Agreement with the papers", "The scorecard", [("", f"{R}/scorecard.md")]),
+    "config": (MADE, "The configuration as it was resolved", [("", f"{R}/report/config.yaml")]),
+    "run_times": (
+        MADE,
+        "Run times",
+        [
+            ("By stage (seconds; memory in MB)", f"{R}/report/stages.csv"),
+            ("By figure, from nothing (sums over jobs)", f"{R}/report/figures.csv"),
+            ("The slowest jobs", f"{R}/report/slowest.csv"),
+        ],
+    ),
+}
+
+
+def report_parts(wildcards):
+    return [file for _, file in REPORT_PAGES[wildcards.page][2]]
+
+
+def resolved():
+    """The configuration with defaults, and each study by its settings instead of by what they are made from."""
+    whole = CONFIG.model_dump(exclude_none=True, exclude={"studies"})
+    studies = {name: expansion.model_dump(exclude_none=True) for name, expansion in STUDIES.items()}
+    return canonical(whole, studies=studies)
+
+
+def figure_sources():
+    """The studies of every figure, and the data sets of these."""
+    found = {}
+    for name, figure in CONFIG.figures.items():
+        studies = figure_studies(figure)
+        sections = [getattr(own, "data", None) for study in studies for own in STUDIES[study].settings.values()]
+        datasets = {getattr(section, "dataset", None) for section in sections} - {None}
+        found[name] = {"studies": studies, "datasets": sorted(datasets)}
+    return found

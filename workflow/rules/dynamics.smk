@@ -27,7 +27,12 @@ rule fit_dynamics:
     input:
         lambda wildcards: [file for files in histories(wildcards.study).values() for file in files],
     output:
-        fits=f"{R}/dynamics/{{study}}/fits.csv",
+        fits=report(
+            f"{R}/dynamics/{{study}}/fits.csv",
+            caption="../report/pages/fits.rst",
+            category="Studies",
+            labels={"study": "{study}", "table": "fits", "scale": CONFIG.scale},
+        ),
     log:
         f"{R}/logs/fit/{{study}}.log",
     benchmark:

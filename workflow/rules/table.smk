@@ -1,9 +1,21 @@
+REPORTED = ("summary", "runs")  # tables that the report holds; that of all pairs may be large
+
+
 rule table:
     input:
         scores=lambda wildcards: score_files(wildcards.study),
         runs=lambda wildcards: run_tables(wildcards.study),
     output:
-        **{table: f"{R}/scores/{{study}}/{file}" for table, file in TABLES.items()},
+        **{table: f"{R}/scores/{{study}}/{file}" for table, file in TABLES.items() if table not in REPORTED},
+        **{
+            table: report(
+                f"{R}/scores/{{study}}/{TABLES[table]}",
+                caption=f"../report/pages/{table}.rst",
+                category="Studies",
+                labels={"study": "{study}", "table": table, "scale": CONFIG.scale},
+            )
+            for table in REPORTED
+        },
     log:
         f"{R}/logs/table/{{study}}.log",
     benchmark:

@@ -104,7 +104,7 @@ class Side:
 class LinearPair:
     """Two sides with the sums of their cross-products, observed or in a batch of shuffled or resampled points.
 
-    sums: [draws x] [folds x] of [Z_a, q, 1]' [Z_b, q, 1] where `augmented`, else of Z_a' Z_b alone.
+    sums: (draws x) (folds x) [Z_a, q, 1]' [Z_b, q, 1] where `augmented`, else Z_a' Z_b alone.
     """
 
     def __init__(self, a: Side, b: Side, sums: Any, options: Options | None = None, *, augmented: bool = False) -> None:

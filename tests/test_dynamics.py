@@ -349,7 +349,7 @@ def test_pairs_of_labelled_points_take_every_two_classes_in_turn():
 def test_what_cannot_be_followed_by_its_labels_is_refused():
     with pytest.raises(DataError, match="probes: 61 of 60"):
         problems.labels(labelled(), 1, 61, 0)
-    with pytest.raises(DataError, match="the first 30 training points are of one class; raise probes"):
+    with pytest.raises(DataError, match="the 30 probe points are of one class"):
         problems.labels(labelled(classes=1), 1, 30, 0)
     x = np.zeros((60, 6), np.float32)
     with pytest.raises(DataError, match="takes labels"):

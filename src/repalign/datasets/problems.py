@@ -109,6 +109,22 @@ def context(grid: int) -> Problem:
     return Problem(x, y, np.array(within + across))
 
 
+def class_pairs(labels: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Pairs of points of different classes (count x 2): pairs of classes in turn, in random order, random points.
+
+    Raises DataError where all points are of one class.
+    """
+    classes = list(combinations(np.unique(labels).tolist(), 2))
+    if not classes:
+        raise DataError(f"the {len(labels)} probe points are of one class, so no pair of classes; take more of them")
+    turns = [classes[place] for place in rng.permutation(len(classes))]
+    chosen = []
+    for number in range(count):
+        sides = turns[number % len(turns)]
+        chosen.append([int(rng.choice(np.flatnonzero(labels == side))) for side in sides])
+    return np.array(chosen, dtype=np.int64)
+
+
 def labels(found: Dataset, pairs: int, probes: int, seed: int) -> Problem:
     """Labels as one-hot targets; the first `probes` training points, sorted by label, are the probe points.
 
@@ -122,19 +138,10 @@ def labels(found: Dataset, pairs: int, probes: int, seed: int) -> Problem:
     x, y = found.x_train.astype(np.float32), np.eye(found.classes, dtype=np.float32)
     order = np.argsort(found.y_train[:probes], kind="stable")
     probe_labels = found.y_train[:probes][order]
-    rng = np.random.default_rng([seed, 5])
-    classes = list(combinations(np.unique(probe_labels).tolist(), 2))
-    if not classes:
-        raise DataError(f"the first {probes} training points are of one class; raise probes")
-    turns = [classes[place] for place in rng.permutation(len(classes))]
-    chosen = []
-    for number in range(pairs):
-        sides = turns[number % len(turns)]
-        chosen.append([int(rng.choice(np.flatnonzero(probe_labels == side))) for side in sides])
     return Problem(
         x=x,
         y=y[found.y_train],
-        pairs=np.array(chosen),
+        pairs=class_pairs(probe_labels, pairs, np.random.default_rng([seed, 5])),
         probes=(x[:probes][order], y[probe_labels]),
         x_test=found.x_test.astype(np.float32),
         y_test=y[found.y_test],

@@ -1,5 +1,5 @@
-"""Networks of several architectures on one task: do their outputs agree, are their representations one linear map
-apart (Roeder et al. 2021), does the theory of two points fit them (van Rossem and Saxe 2024), and which predicts which?"""
+"""Networks of several architectures on one task: do outputs agree, are representations one linear map apart (Roeder et
+al. 2021), does the theory of two points fit (van Rossem and Saxe 2024), and which of these predicts which?"""
 
 import json
 
@@ -15,7 +15,7 @@ from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.measures.interval import jackknife, rank_correlation
 from repalign.plots import pairs as of_pairs
-from repalign.plots.style import MARKERS, letter, save, say, series_colours, styled, write_caption
+from repalign.plots.style import MARKERS, letter, save, series_colours, styled, write_caption
 
 ALIGNMENT = {"affine_r2": "affine $R^2$", "mean_cca": "mean CCA", "decoder_r2": "$R^2$ of $A$"}
 OUTPUTS = {"mean_kl": "mean KL (nats)", "logit_distance": "logit distance"}
@@ -49,7 +49,7 @@ def by_pair(pairs):
 
 
 def by_run(fits):
-    """Median over pairs of points of the theory's R2, one row a run; `described`: share of pairs that it can describe."""
+    """Median over pairs of points of the theory's R2, one row a run; `described`: share of pairs that it describes."""
     table = fits.assign(described=fits["refused"].fillna("") == "")
     own = table.groupby(["setting", "seed"], sort=False)
     return own[[*THEORY, "mean_r2"]].median().join(own["described"].mean()).reset_index()
@@ -137,10 +137,13 @@ def draw_training(above, below, pairs, lowest):
     above.set_ylim(lowest - 0.03, 1.03)
     above.axhline(0, color="0.8", lw=0.6, zorder=0)
     above.tick_params(labelbottom=False)
-    above.set_ylabel("alignment of $f$")
-    below.set(yscale="log", xlabel="training step")
+    above.set_ylabel("alignment of $f$", size="small")
+    above.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    below.set(yscale="log")
+    below.set_xlabel("training step", size="small")
+    below.yaxis.set_major_locator(mpl.ticker.LogLocator(numticks=4))
     below.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    below.set_ylabel("disagreement")
+    below.set_ylabel("disagreement", size="small")
     return pd.concat(drawn)
 
 
@@ -156,9 +159,11 @@ def draw_scatter(axes, pairs, lowest):
         y = own["affine_r2"].clip(lower=lowest)
         face = "none" if same else colours[step]
         axes.scatter(own["mean_kl"], y, s=9, facecolor=face, edgecolor=colours[step], lw=0.6 if same else 0, alpha=0.8)
-    axes.set(xscale="log", ylim=(lowest - 0.03, 1.03), xlabel="disagreement: mean KL (nats)")
+    axes.set(xscale="log", ylim=(lowest - 0.03, 1.03))
+    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.set_xlabel("disagreement of outputs: mean KL (nats)", size="small")
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)
-    axes.set_ylabel("affine $R^2$")
+    axes.set_ylabel("affine $R^2$ of $f$", size="small")
 
 
 def draw_theory(axes, fits, runs, settings, names, lowest):
@@ -178,13 +183,14 @@ def draw_theory(axes, fits, runs, settings, names, lowest):
     axes.set_xticks(range(len(settings)), [names.get(s, s) for s in settings], size=5.8)
     axes.tick_params(axis="x", length=0)
     axes.set(ylim=(lowest - 0.03, 1.03), xlim=(-0.5, len(settings) - 0.5))
-    axes.set_ylabel("two-point theory, $R^2$")
+    axes.set_ylabel("$R^2$ of the two-point theory", size="small")
 
 
 def draw_correlations(axes, table):
     """Rank correlations as points with intervals over runs (broad) and over architectures (thin)."""
     labels = list(dict.fromkeys(table["label"]))
-    for at, label in enumerate(labels):
+    places = [*range(len(labels) - 1), len(labels) - 0.5]  # the last one, along training, by itself
+    for at, label in zip(places, labels, strict=True):
         for kind, look in (
             ("architectures", {"color": "0.55", "lw": 0.9, "capsize": 2.5}),
             ("runs", {"color": "0.1", "lw": 2.4, "capsize": 0}),
@@ -196,9 +202,10 @@ def draw_correlations(axes, table):
             elif kind == "runs":
                 axes.text(0, at, "undefined", ha="center", va="center", size="x-small", color="0.4")
     axes.axvline(0, color="0.7", lw=0.7, zorder=0)
-    axes.axhline(len(labels) - 1.5, color="0.85", lw=0.6, zorder=0)
-    axes.set_yticks(range(len(labels)), labels, size="x-small")
-    axes.set(xlim=(-1.05, 1.05), ylim=(len(labels) - 0.4, -0.6), xlabel="rank correlation over pairs of runs")
+    axes.axhline(len(labels) - 1.35, color="0.85", lw=0.6, zorder=0)
+    axes.set_yticks(places, labels, size="x-small")
+    axes.set(xlim=(-1.05, 1.05), ylim=(len(labels) + 0.1, -0.6))
+    axes.set_xlabel("rank correlation over pairs of runs", size="small")
     axes.tick_params(axis="y", length=0)
 
 
@@ -240,17 +247,19 @@ def handles_of(steps):
 def draw(figure, files):
     """The whole figure, what is drawn, and the numbers of the caption."""
     lowest, names = figure["lowest"], figure["names"]
-    studies = {study: read(study, own) for study, own in files["studies"].items()}
+    studies = {study: read(study, files["studies"][study]) for study in figure["studies"]}
+    titles = {study: figure["titles"].get(study, study) for study in studies}
     rows = len(studies)
-    canvas = plt.figure(figsize=(7.6, 2.75 * rows + 2.5), layout="constrained")
-    parts = canvas.subfigures(rows + 1, 1, height_ratios=[2.75] * rows + [2.5])
+    canvas = plt.figure(figsize=(7.6, 3.05 * rows + 2.4), layout="constrained")
+    parts = canvas.subfigures(rows + 1, 1, height_ratios=[3.05] * rows + [2.4])
     forests = parts[-1].subplots(1, rows, sharey=True, squeeze=False)[0]
     drawn, numbers = [], []
     for number, (study, (pairs, fits, runs, tables)) in enumerate(studies.items()):
         part = parts[number]
-        part.suptitle(figure["studies"][study], size="medium", weight="bold")
+        part.suptitle(titles[study], size="medium", weight="bold")
         left, middle, right = part.subfigures(1, 3, width_ratios=[1, 0.95, 1.05])
         above, below = left.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
+        left.align_ylabels()
         scatter, theory = middle.subplots(), right.subplots()
         confidence = float(tables["summary"]["confidence"].iloc[0])
         settings = files["studies"][study]["settings"]
@@ -258,7 +267,7 @@ def draw(figure, files):
         draw_scatter(scatter, pairs.dropna(subset=["mean_kl", "affine_r2"]), lowest)
         draw_theory(theory, fits, runs, settings, names, lowest)
         draw_correlations(forests[number], found)
-        forests[number].set_title(figure["studies"][study], size="small")
+        forests[number].set_title(titles[study], size="small")
         for place, axes in enumerate((above, scatter, theory, forests[number])):
             letter(axes, "abcdefghijklmnop"[number + 3 * rows if place == 3 else 3 * number + place])
         series = {
@@ -270,7 +279,7 @@ def draw(figure, files):
             "rank correlation by step": by_step(pairs, confidence),
         }
         drawn += [table.assign(study=study, series=name) for name, table in series.items()]
-        numbers.append((figure["studies"][study], said(pairs, fits, runs, found), confidence))
+        numbers.append((titles[study], said(pairs, fits, runs, found), confidence))
     steps = sorted({step for pairs, *_ in studies.values() for step in pairs["step"].unique()})
     place = {"fontsize": "x-small", "handlelength": 1.6, "columnspacing": 1.0, "handletextpad": 0.5}
     line, dots, fit, over = handles_of(steps)
@@ -288,13 +297,14 @@ def said(pairs, fits, runs, found):
     untrained = pairs.loc[(pairs["step"] == pairs["step"].min()) & ~pairs["same"]]
     (row,) = found[(found["label"] == PREDICTIONS[0][2]) & (found["over"] == "runs")].to_dict("records")
     lost = int(last[["affine_r2", "mean_kl"]].isna().any(axis=1).sum())
+    diverged = len(fits.loc[fits["state"] == "diverged", ["setting", "seed"]].drop_duplicates())
+    described = int((fits["refused"].fillna("") == "").sum())
     return (
-        f"{len(runs)} runs, {len(last)} pairs, {int(fits['state'].eq('diverged').groupby([fits['setting'], fits['seed']]).any().sum())} "
-        f"runs diverged, {lost} pairs without a score at the end; median affine R2 {apart:.2f} between architectures and "
-        f"{same:.2f} within them (before training {untrained['affine_r2'].median():.2f}), median KL {last['mean_kl'].median():.2g} "
-        f"nats (before {untrained['mean_kl'].median():.2g}); rank correlation of agreeing outputs with the affine R2 "
-        f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}); the theory describes "
-        f"{int((fits['refused'].fillna('') == '').sum())} of {len(fits)} pairs of points"
+        f"{len(runs)} runs ({diverged} diverged), {len(last)} pairs ({lost} without a score at the end); median affine "
+        f"R2 {apart:.2f} between architectures and {same:.2f} within them, {untrained['affine_r2'].median():.2f} "
+        f"before training; median KL {last['mean_kl'].median():.2g} nats, {untrained['mean_kl'].median():.2g} before; rank "
+        f"correlation of agreeing outputs with the affine R2 {row['value']:.2f} ({row['low']:.2f} to "
+        f"{row['high']:.2f}); the theory describes {described} of {len(fits)} pairs of points"
     )
 
 

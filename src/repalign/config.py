@@ -737,7 +737,7 @@ class LanguageSetting(Section):
 
 
 class CheckpointFit(Section):
-    """The effective theory of two points (van Rossem and Saxe 2024) at pairs of probe points, over all represented steps.
+    """The effective theory of two points (van Rossem and Saxe 2024) at pairs of probe points, over represented steps.
 
     pairs: of points of different classes, every pair of classes in turn, drawn by `seed`; objective: as of studies of
     dynamics.
@@ -1227,15 +1227,16 @@ JOINT_MEASURES = ("mean_cca", "affine_r2", "decoder_r2", "mean_kl", "logit_dista
 
 
 class JointFigure(Section):
-    """Networks of several architectures on one task: agreement of outputs, linear alignment and the two-point theory."""
+    """Networks of several architectures on one task: agreement of outputs, linear alignment, the two-point theory."""
 
     plot: Literal["joint"]
     studies: Annotated[
-        dict[Name, str],
-        Field(min_length=1, max_length=4, description="studies whose settings are architectures, with their titles"),
+        list[Name],
+        Field(min_length=1, max_length=4, description="studies whose settings are architectures, a row each"),
     ]
+    titles: Annotated[dict[Name, str], Field(description="studies as the figure calls them")] = {}
     names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
-    lowest: Annotated[float, Field(lt=0.5, description="R2 below this is drawn on the border")] = -0.5
+    lowest: Annotated[float, Field(lt=0.5, description="R2 below this is drawn on the border")] = -0.25
 
 
 class LanguageFigure(Section):

@@ -86,7 +86,7 @@ def rank_correlation(
     from scipy.stats import rankdata  # loads slowly, and means alone do not need it
 
     numbers = np.column_stack([np.asarray(values, dtype=np.float64) for values in (x, y)])
-    kept = np.isfinite(numbers).all(axis=1)
+    kept: list[int] = np.flatnonzero(np.isfinite(numbers).all(axis=1)).tolist()
     numbers = numbers[kept]
 
     def fisher(chosen: NDArray[np.bool_]) -> float:
@@ -96,6 +96,6 @@ def rank_correlation(
         # Ranks that agree throughout would be at infinity.
         return float(np.arctanh(np.clip(np.corrcoef(left, right)[0, 1], -MOST, MOST)))
 
-    ends = ([unit for unit, there in zip(units, kept, strict=True) if there] for units in (first, second))
-    value, low, high = np.tanh(jackknife(fisher, *ends, confidence))
+    left, right = ([units[place] for place in kept] for units in (first, second))
+    value, low, high = np.tanh(jackknife(fisher, left, right, confidence))
     return float(value), float(low), float(high)

@@ -37,7 +37,7 @@ class Cnn(nn.Module):
     def layers(self, x: Tensor) -> dict[str, Tensor]:
         """Every representation of x (points x pixels and colours) by layer, flattened: `hidden_1` ..., `output`."""
         found: dict[str, Tensor] = {}
-        x = x.unflatten(1, self.image).permute(0, 3, 1, 2)
+        x = x.reshape(len(x), *self.image).permute(0, 3, 1, 2)
         for number, layer in enumerate(self.hidden, start=1):
             x = self.activation(layer(x))
             found[f"hidden_{number}"] = x.flatten(1)

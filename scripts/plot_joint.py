@@ -302,8 +302,8 @@ def said(pairs, fits, runs, found):
     return (
         f"{len(runs)} runs ({diverged} diverged), {len(last)} pairs ({lost} without a score at the end); median affine "
         f"R2 {apart:.2f} between architectures and {same:.2f} within them, {untrained['affine_r2'].median():.2f} "
-        f"before training; median KL {last['mean_kl'].median():.2g} nats, {untrained['mean_kl'].median():.2g} before; rank "
-        f"correlation of agreeing outputs with the affine R2 {row['value']:.2f} ({row['low']:.2f} to "
+        f"before training; median KL {last['mean_kl'].median():.2g} nats, {untrained['mean_kl'].median():.2g} "
+        f"before; rank correlation of agreeing outputs with the affine R2 {row['value']:.2f} ({row['low']:.2f} to "
         f"{row['high']:.2f}); the theory describes {described} of {len(fits)} pairs of points"
     )
 

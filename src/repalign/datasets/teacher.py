@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from repalign.datasets.dataset import Dataset
+from repalign.errors import DataError
 
 ROWS = 4096  # points of which a wide copy is in memory at once
 
@@ -38,7 +39,8 @@ def sample_labels(f: NDArray[np.floating], g: NDArray[np.float64], rng: np.rando
 
 def principal_axes(x: NDArray[np.float32], dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean of x (features) and the map (features x dim) from x - mean to its first principal components, each of unit
-    variance. The sign of an axis is arbitrary: its largest entry is positive."""
+    variance. The sign of an axis is arbitrary: its largest entry is positive. Raises DataError where x varies in fewer
+    directions."""
     mean = x.mean(axis=0, dtype=np.float64)
     moment = np.zeros((x.shape[1], x.shape[1]))
     for start in range(0, len(x), ROWS):
@@ -46,6 +48,8 @@ def principal_axes(x: NDArray[np.float32], dim: int) -> tuple[NDArray[np.float64
         moment += part.T @ part
     variance, axes = np.linalg.eigh(moment / len(x))
     axes, variance = axes[:, ::-1][:, :dim], variance[::-1][:dim]
+    if len(variance) < dim or variance[-1] <= 1e-10 * variance[0]:
+        raise DataError(f"teacher_dim: the training inputs vary in fewer than {dim} directions; lower it")
     signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(dim)])
     return mean, signs * axes / np.sqrt(variance)
 

@@ -2,6 +2,7 @@
 al. 2021), does the theory of two points fit (van Rossem and Saxe 2024), and which of these predicts which?"""
 
 import json
+from itertools import product
 
 import matplotlib as mpl
 import numpy as np
@@ -18,34 +19,44 @@ from repalign.plots import pairs as of_pairs
 from repalign.plots.style import MARKERS, letter, save, series_colours, styled, write_caption
 
 ALIGNMENT = {"affine_r2": "affine $R^2$", "mean_cca": "mean CCA", "decoder_r2": "$R^2$ of $A$"}
-OUTPUTS = {"mean_kl": "mean KL (nats)", "logit_distance": "logit distance"}
+OUTPUTS = {"mean_kl": "mean KL (nats)", "logit_distance": "logit distance", "relative": "the same / shuffled points"}
 THEORY = {"r2_h": r"$\|df\|^2$", "r2_y": r"$\|dp\|^2$", "r2_w": "$w$"}
 PALETTE = series_colours(10)
-COLOURS = dict(zip((*ALIGNMENT, *OUTPUTS, *THEORY), (PALETTE[k] for k in (0, 1, 2, 3, 4, 5, 9, 7)), strict=True))
-LOOK = dict(zip((*ALIGNMENT, *OUTPUTS, *THEORY), (*MARKERS[:5], *MARKERS[:3]), strict=True))
+COLOURS = dict(zip((*ALIGNMENT, *OUTPUTS, *THEORY), (PALETTE[k] for k in (0, 1, 2, 3, 4, 8, 5, 9, 7)), strict=True))
+LOOK = dict(zip((*ALIGNMENT, *OUTPUTS, *THEORY), (*MARKERS[:6], *MARKERS[:3]), strict=True))
 PAIR = ["setting_a", "seed_a", "setting_b", "seed_b"]
-# What predicts what over pairs of runs: column, column, label. KL and distance count with a minus sign.
+# What predicts what over pairs of runs: column, column, label. Disagreement counts with a minus sign.
 PREDICTIONS = [
     ("kl_agreement", "affine_r2", "outputs agree (KL) → affine $R^2$"),
     ("kl_agreement", "decoder_r2", "outputs agree (KL) → $R^2$ of $A$"),
     ("logit_agreement", "affine_r2", "logits agree → affine $R^2$"),
     ("logit_agreement", "decoder_r2", "logits agree → $R^2$ of $A$"),
+    ("relative_agreement", "affine_r2", "logits agree for their size → affine $R^2$"),
+    ("relative_agreement", "decoder_r2", "logits agree for their size → $R^2$ of $A$"),
     ("theory", "affine_r2", "theory fits → affine $R^2$"),
     ("theory", "decoder_r2", "theory fits → $R^2$ of $A$"),
     ("theory", "kl_agreement", "theory fits → outputs agree (KL)"),
 ]
-ALONG = ("kl_agreement", "affine_r2", "along training: outputs agree\n(KL) → affine $R^2$")
+ALONG = [
+    ("kl_agreement", "affine_r2", "along training: outputs agree (KL) → affine $R^2$"),
+    ("relative_agreement", "affine_r2", "along training: logits agree for their size → affine $R^2$"),
+]
 
 
 def by_pair(pairs):
-    """One row a pair of runs and step, with its measures as columns; both directions are averaged."""
+    """One row a pair of runs and step, with its measures as columns; both directions are averaged.
+
+    relative: the logit distance over its chance level, the distance of the same logits of unrelated points.
+    """
     rows = pairs[pairs["measure"].isin([*ALIGNMENT, *OUTPUTS]) & (pairs["side"] != "g")]
     rows = rows[(rows["layer_a"] == "output") & (rows["layer_b"] == "output")]
-    scores = rows.groupby([*PAIR, "step", "measure"])["score"].agg(of_pairs.mean_of_all).unstack("measure")
-    table = scores.reset_index()
+    own = rows.groupby([*PAIR, "step", "measure"])
+    table = own["score"].agg(of_pairs.mean_of_all).unstack("measure")
+    table["relative"] = table["logit_distance"] / own["chance"].mean().unstack("measure")["logit_distance"]
+    table = table.reset_index()
     table["same"] = table["setting_a"] == table["setting_b"]
-    table["kl_agreement"], table["logit_agreement"] = -table["mean_kl"], -table["logit_distance"]
-    return table
+    names = {"kl_agreement": "mean_kl", "logit_agreement": "logit_distance", "relative_agreement": "relative"}
+    return table.assign(**{name: -table[measure] for name, measure in names.items()})
 
 
 def by_run(fits):
@@ -83,25 +94,25 @@ def correlations(pairs, confidence):
         for kind in ("runs", "architectures"):
             value, low, high = rank_correlation(last[x], last[y], *units(last, kind), confidence)
             rows.append({"label": label, "x": x, "y": y, "over": kind, "value": value, "low": low, "high": high})
-    x, y, label = ALONG
-    each = along_training(pairs, x, y).dropna()
-    values = each["correlation"].to_numpy()
-
-    def mean(chosen):
-        return float(values[chosen].mean()) if chosen.any() else float("nan")
-
-    for kind in ("runs", "architectures"):
-        value, low, high = jackknife(mean, *units(each, kind), confidence) if len(each) else 3 * (float("nan"),)
-        rows.append({"label": label, "x": x, "y": y, "over": kind, "value": value, "low": low, "high": high})
+    for x, y, label in ALONG:
+        each = along_training(pairs, x, y).dropna()
+        for kind in ("runs", "architectures"):
+            value, low, high = mean_of(each["correlation"].to_numpy(), *units(each, kind), confidence)
+            rows.append({"label": label, "x": x, "y": y, "over": kind, "value": value, "low": low, "high": high})
     return pd.DataFrame(rows)
+
+
+def mean_of(values, first, second, confidence):
+    """Mean over pairs with its interval."""
+    return jackknife(lambda chosen: values[chosen].mean() if chosen.any() else np.nan, first, second, confidence)
 
 
 def by_step(pairs, confidence):
     """The correlation of agreeing outputs with the affine R2 over pairs at every step, with its interval over runs."""
     rows = []
-    for step, own in pairs.groupby("step"):
-        found = rank_correlation(own["kl_agreement"], own["affine_r2"], *units(own, "runs"), confidence)
-        rows.append({"step": step} | dict(zip(("value", "low", "high"), found, strict=True)))
+    for (step, own), (x, y, _) in product(pairs.groupby("step"), ALONG):
+        found = rank_correlation(own[x], own[y], *units(own, "runs"), confidence)
+        rows.append({"step": step, "x": x, "y": y} | dict(zip(("value", "low", "high"), found, strict=True)))
     return pd.DataFrame(rows)
 
 
@@ -189,7 +200,8 @@ def draw_theory(axes, fits, runs, settings, names, lowest):
 def draw_correlations(axes, table):
     """Rank correlations as points with intervals over runs (broad) and over architectures (thin)."""
     labels = list(dict.fromkeys(table["label"]))
-    places = [*range(len(labels) - 1), len(labels) - 0.5]  # the last one, along training, by itself
+    along = len(labels) - len(ALONG)
+    places = [at + 0.3 * (at >= along) for at in range(len(labels))]
     for at, label in zip(places, labels, strict=True):
         for kind, look in (
             ("architectures", {"color": "0.55", "lw": 0.9, "capsize": 2.5}),
@@ -202,9 +214,9 @@ def draw_correlations(axes, table):
             elif kind == "runs":
                 axes.text(0, at, "undefined", ha="center", va="center", size="x-small", color="0.4")
     axes.axvline(0, color="0.7", lw=0.7, zorder=0)
-    axes.axhline(len(labels) - 1.35, color="0.85", lw=0.6, zorder=0)
+    axes.axhline(along - 0.35, color="0.85", lw=0.6, zorder=0)
     axes.set_yticks(places, labels, size="x-small")
-    axes.set(xlim=(-1.05, 1.05), ylim=(len(labels) + 0.1, -0.6))
+    axes.set(xlim=(-1.05, 1.05), ylim=(len(labels) - 0.1, -0.6))
     axes.set_xlabel("rank correlation over pairs of runs", size="small")
     axes.tick_params(axis="y", length=0)
 
@@ -250,8 +262,8 @@ def draw(figure, files):
     studies = {study: read(study, files["studies"][study]) for study in figure["studies"]}
     titles = {study: figure["titles"].get(study, study) for study in studies}
     rows = len(studies)
-    canvas = plt.figure(figsize=(7.6, 3.05 * rows + 2.4), layout="constrained")
-    parts = canvas.subfigures(rows + 1, 1, height_ratios=[3.05] * rows + [2.4])
+    canvas = plt.figure(figsize=(7.6, 3.05 * rows + 2.9), layout="constrained")
+    parts = canvas.subfigures(rows + 1, 1, height_ratios=[3.05] * rows + [2.9])
     forests = parts[-1].subplots(1, rows, sharey=True, squeeze=False)[0]
     drawn, numbers = [], []
     for number, (study, (pairs, fits, runs, tables)) in enumerate(studies.items()):

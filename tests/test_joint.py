@@ -1,7 +1,7 @@
 """The figure of several architectures: what it draws of planted tables, by hand, and what it refuses."""
 
 import runpy
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,7 +45,7 @@ def planted(folder: Path, lost: tuple[tuple[str, int], ...] = ()) -> dict[str, A
                 row = {"setting_a": a[0], "seed_a": a[1], "setting_b": b[0], "seed_b": b[1], "step": step}
                 row |= {"layer_a": "output", "layer_b": "output", "side": side, "measure": measure}
                 row |= {"direction": direction, "score": np.nan if {a, b} & {*lost} and step else score}
-                rows.append(row | {"chance": 0.0, "calibrated": np.nan, "null_untrained": 0.5, "problem": ""})
+                rows.append(row | {"chance": 4.0, "calibrated": np.nan, "null_untrained": 0.5, "problem": ""})
     pairs = pd.DataFrame(rows)
     store.write_csv(folder / "pairs.csv", pairs)
     store.write_csv(folder / "summary.csv", tables.summarise(pairs, 0.9))
@@ -73,12 +73,13 @@ def test_what_is_planted_is_found(tmp_path: Path) -> None:
     _, table, numbers = drawn(planted(tmp_path))
     found = table[table["series"] == "rank correlation"].set_index(["x", "y", "over"])
     for over in ("runs", "architectures"):
-        for x, y in (("kl_agreement", "affine_r2"), ("logit_agreement", "decoder_r2")):
+        for x, y in product(("kl_agreement", "logit_agreement", "relative_agreement"), ("affine_r2", "decoder_r2")):
             row = found.loc[(x, y, over)]
-            expected = np.ones((2, 3)) if (x, y) == SCRIPT.ALONG[:2] else np.ones((1, 3))
+            also = (x, y) in [one[:2] for one in SCRIPT.ALONG]  # along training, too
+            expected = np.ones((2 if also else 1, 3))
             np.testing.assert_allclose(np.atleast_2d(row[["value", "low", "high"]].astype(float)), expected, atol=1e-9)
     by_step = table[table["series"] == "rank correlation by step"]
-    assert by_step["step"].tolist() == list(STEPS)
+    assert by_step["step"].tolist() == [step for step in STEPS for _ in SCRIPT.ALONG]
     np.testing.assert_allclose(by_step["value"], 1)
     assert (numbers["steps"], numbers["last"], numbers["confidence"], numbers["checkpoints"]) == (3, "100", "90", 7)
     assert "A title: 12 runs (0 diverged), 66 pairs (0 without a score at the end)" in numbers["found"]
@@ -93,6 +94,7 @@ def test_pairs_have_the_mean_of_both_directions_and_the_fit_of_the_worse_run(tmp
     assert len(own) == 66
     np.testing.assert_allclose(own["affine_r2"], 1 - own["mean_kl"], atol=1e-12)
     np.testing.assert_allclose(own["mean_kl"], own["logit_distance"], atol=1e-12)
+    np.testing.assert_allclose(own["relative"], own["logit_distance"] / 4)
     for row in own.to_dict("records"):
         places = [RUNS.index((row[f"setting_{s}"], row[f"seed_{s}"])) for s in "ab"]
         # The median over points of 0.9 - 0.02 number - (0.2, 0.1, 0, 0.1, 0.2).
@@ -116,7 +118,7 @@ def test_along_training_is_within_pairs_and_may_go_the_other_way(tmp_path: Path)
     _, table, _ = drawn(files)
     rows = table[(table["series"] == "rank correlation") & (table["y"] == "affine_r2") & (table["x"] == "kl_agreement")]
     by_label = dict(zip(rows["label"], rows["value"], strict=True))
-    assert by_label[SCRIPT.ALONG[2]] == pytest.approx(-1)
+    assert by_label[SCRIPT.ALONG[0][2]] == pytest.approx(-1)
     assert by_label[SCRIPT.PREDICTIONS[0][2]] == pytest.approx(1)
 
 
@@ -125,7 +127,7 @@ def test_curves_are_quartiles_of_pairs(tmp_path: Path) -> None:
     _, table, _ = drawn(files)
     pairs = table[table["series"] == "pair of runs"]
     curves = table[table["series"] == "quartiles over pairs along training"]
-    assert len(curves) == 5 * len(STEPS) * 2
+    assert len(curves) == 6 * len(STEPS) * 2
     for row in curves.to_dict("records"):
         own = pairs[(pairs["step"] == row["step"]) & (pairs["same"] == row["same"])]
         assert len(own) == (12 if row["same"] else 54)
@@ -169,6 +171,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no fit": (
         {"figures": {"joint": {"studies": ["digits_models"]}}},
         "figures.joint.studies.digits_models: setting leaky_relu has no section fit",
+    ),
+    "no shuffled points": (
+        {"studies": {STUDY: {"score": {"shuffles": 0}}}},
+        f"figures.joint.studies.{STUDY}: setting tanh has score.shuffles 0",
     ),
     "a measure": (
         {"studies": {STUDY: {"score": {"measures": ["mean_cca", "affine_r2", "mean_kl", "logit_distance"]}}}},

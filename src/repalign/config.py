@@ -1924,6 +1924,8 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
             lacks = _lacks(setting, JOINT_MEASURES if joint else THEOREM_MEASURES)
             if joint and setting.fit is None:
                 lacks.append("has no section fit, which fits the two-point theory")
+            if joint and setting.score.shuffles == 0:
+                lacks.append("has score.shuffles 0, and disagreement is compared with that of shuffled points")
             problems += [f"studies.{study}: setting {name} {lack}" for lack in lacks]
         if joint:
             problems += _joint_problems(study, expansions[study])

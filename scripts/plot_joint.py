@@ -103,8 +103,9 @@ def correlations(pairs, confidence):
 
 
 def mean_of(values, first, second, confidence):
-    """Mean over pairs with its interval."""
-    return jackknife(lambda chosen: values[chosen].mean() if chosen.any() else np.nan, first, second, confidence)
+    """Mean over pairs of correlations with its interval, cut at their bounds."""
+    found = jackknife(lambda chosen: values[chosen].mean() if chosen.any() else np.nan, first, second, confidence)
+    return np.clip(found, -1, 1)
 
 
 def by_step(pairs, confidence):

@@ -19,10 +19,11 @@ from repalign.plots import pairs as of_pairs
 from repalign.plots.style import MARKERS, letter, save, series_colours, styled, write_caption
 
 ALIGNMENT = {"affine_r2": "affine $R^2$", "mean_cca": "mean CCA", "decoder_r2": "$R^2$ of $A$"}
-OUTPUTS = {"mean_kl": "mean KL (nats)", "logit_distance": "logit distance", "relative": "the same / shuffled points"}
+OUTPUTS = {"mean_kl": "mean KL (nats)", "logit_distance": "logit distance", "relative": "logit distance / shuffled"}
 THEORY = {"r2_h": r"$\|df\|^2$", "r2_y": r"$\|dp\|^2$", "r2_w": "$w$"}
 PALETTE = series_colours(10)
 COLOURS = dict(zip((*ALIGNMENT, *OUTPUTS, *THEORY), (PALETTE[k] for k in (0, 1, 2, 3, 4, 8, 5, 9, 7)), strict=True))
+COLOURS["relative"] = (0.25, 0.25, 0.25)
 LOOK = dict(zip((*ALIGNMENT, *OUTPUTS, *THEORY), (*MARKERS[:6], *MARKERS[:3]), strict=True))
 PAIR = ["setting_a", "seed_a", "setting_b", "seed_b"]
 # What predicts what over pairs of runs: column, column, label. Disagreement counts with a minus sign.

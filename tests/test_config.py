@@ -254,6 +254,7 @@ def test_the_measures_are_those_of_the_library() -> None:
 def test_every_key_of_a_score_section_may_be_given() -> None:
     text = """
         measures: [svcca, cka]
+        steps: [0, 5000]
         layers: all
         folds: 2
         shuffles: 0

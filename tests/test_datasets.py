@@ -194,6 +194,18 @@ def test_teacher_digits_have_the_probabilities_of_the_softmax(dim: int, scale: f
         assert largest_deviation(p, y, quadrant) < 4
 
 
+def test_the_probabilities_of_the_test_points_are_those_of_the_teacher() -> None:
+    data = angular(labels="teacher", classes=5, n_train=10, n_test=50)
+    assert data.p_test is not None
+    np.testing.assert_allclose(data.p_test, softmax(data.x_test @ circle_prototypes(5, 2, 2.0).T), rtol=1e-5)
+    assert angular(labels="hard").p_test is None
+    assert real_or_teacher().p_test is None
+    digits = real_or_teacher(labels="teacher", teacher_dim=4)
+    assert digits.p_test is not None
+    groups = digits.x_test[:, 20] > 0.5
+    assert largest_deviation(digits.p_test, digits.y_test, groups) < 4
+
+
 def test_prototypes() -> None:
     square = [[2, 0], [0, 2], [-2, 0], [0, -2]]
     np.testing.assert_allclose(circle_prototypes(4, 2, 2.0), square, atol=1e-12)
@@ -302,6 +314,22 @@ def test_mnist_refuses_a_label_that_is_no_digit(idx_files: dict[str, Path]) -> N
     idx_files["test_labels"].write_bytes(gzip.compress(idx(np.array([0, 1, 2, 3, 10], np.uint8))))
     with pytest.raises(DataError, match=r"^test: labels from 0 to 10, expected 0 to 9$"):
         made(Mnist(kind="mnist"), idx_files)
+
+
+def test_a_teacher_labels_the_images_of_mnist(idx_files: dict[str, Path]) -> None:
+    real = made(Mnist(kind="mnist"), idx_files)
+    data = made(Mnist(kind="mnist", labels="teacher", teacher_dim=1, labels_per_image=40), idx_files)
+    assert rows(data.x_train[:200]) == rows(real.x_train)
+    assert same(data, real, ("x_test",))
+    assert data.p_test is not None
+    f = (data.x_test[:, 0] - real.x_train[:, 0].mean()) / real.x_train[:, 0].std()  # all pixels of an image are equal
+    p = softmax(f[:, None] * circle_prototypes(10, 1, 2.0)[:, 0])
+    np.testing.assert_allclose(data.p_test, p, atol=1e-4)
+    f = (data.x_train[:, 0] - real.x_train[:, 0].mean()) / real.x_train[:, 0].std()
+    p = softmax(f[:, None] * circle_prototypes(10, 1, 2.0)[:, 0])
+    assert largest_deviation(p, data.y_train, f > 0) < 4
+    with pytest.raises(DataError, match="teacher_dim: the training inputs vary in fewer than 2 directions; lower it"):
+        made(Mnist(kind="mnist", labels="teacher", teacher_dim=2), idx_files)
 
 
 def test_the_real_mnist() -> None:

@@ -377,7 +377,7 @@ def test_classes_without_a_probe_point_are_told_of(caplog):
 def test_what_cannot_be_followed_by_its_labels_is_refused():
     with pytest.raises(DataError, match="probes: 61 of 60"):
         problems.labels(labelled(), 1, 61, 0)
-    with pytest.raises(DataError, match="the first 30 training points are of one class; raise probes"):
+    with pytest.raises(DataError, match="the 30 probe points are of one class"):
         problems.labels(labelled(classes=1), 1, 30, 0)
     x = np.zeros((60, 6), np.float32)
     with pytest.raises(DataError, match="takes labels"):

@@ -35,7 +35,7 @@ ROOMS = [
     {"datasets"},
     {"training"},
     {"representing", "representing_given", "representing_language", "representing_pretrained", "runs", "dynamics"},
-    {"fits"},
+    {"fits", "checkpoint_fits"},
     {"factoring"},
     {"scoring"},
     {"tables", "scorecard"},

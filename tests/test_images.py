@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from repalign.config import Cifar10, ImageFolder, Photographs, canonical, load
-from repalign.datasets import cifar10, photographs
+from repalign.config import Cifar10, Cifar10Classes, ImageFolder, Photographs, canonical, load
+from repalign.datasets import cifar10, cifar10_classes, photographs
 from repalign.datasets.dataset import Dataset
 from repalign.datasets.patches import top_and_bottom
 from repalign.errors import ConfigError, DataError
@@ -202,6 +202,34 @@ def test_cifar10_reads_channels_and_batches_in_the_official_order(tmp_path: Path
     assert sorted(np.rint(first)) == sorted(train[:, 0, 0, 0]) != np.rint(first).tolist()
     np.testing.assert_allclose(data.x_test[:, 0], (test[:, 0, 0, 0] - train[..., 0].mean()) / train[..., 0].std(), 1e-4)
     assert same(data, made(Cifar10(kind="cifar10"), {"archive": path}))
+
+
+@pytest.mark.usefixtures("small_records")
+def test_cifar10_as_whole_images_with_their_labels(tmp_path: Path) -> None:
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    path.write_bytes(packed(batches(SMALL)))
+    data = cifar10_classes.make(json.loads(canonical(Cifar10Classes(kind="cifar10_classes"))), {"archive": path})
+    assert (data.x_train.shape, data.x_test.shape, data.classes) == ((5 * SMALL, 3072), (SMALL, 3072), 10)
+    train, test = cifar10.read_archive(path)
+    # Channels of a pixel stand beside each other, as the convolutional encoder takes them.
+    for channel in range(3):
+        mean, scale = train[..., channel].mean(), train[..., channel].std()
+        whole = ((test[..., channel] - mean) / scale).reshape(SMALL, -1)
+        np.testing.assert_allclose(data.x_test[:, channel::3], whole, atol=1e-4)
+        first = np.rint(data.x_train[:, channel] * scale + mean)
+        assert sorted(first) == sorted(train[:, 0, 0, channel]) != first.tolist()
+    np.testing.assert_array_equal(data.y_test, np.arange(SMALL) % 10)
+    red = np.rint(data.x_train[:, 0] * train[..., 0].std() + train[..., 0].mean()).astype(int)
+    # The red of image i of batch b is 7 b + i, its label i mod 10: at most one batch has both.
+    assert all(
+        any((r - 7 * b) % 10 == y and 0 <= r - 7 * b < SMALL for b in range(5))
+        for r, y in zip(red, data.y_train, strict=True)
+    )
+    section = Cifar10Classes(kind="cifar10_classes", labels="teacher", teacher_dim=1)
+    teacher = cifar10_classes.make(json.loads(canonical(section)), {"archive": path})
+    assert np.array_equal(teacher.x_test, data.x_test)
+    assert teacher.p_test is not None
+    assert not np.array_equal(teacher.y_test, data.y_test)
 
 
 def test_rows_and_columns_of_a_record() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from repalign.measures.interval import pair_interval
+from repalign.measures.interval import jackknife, pair_interval, rank_correlation
 
 
 def test_three_runs_by_hand():
@@ -125,3 +125,71 @@ def test_neither_the_order_of_pairs_nor_of_runs_in_a_pair_matters(seed, across):
     turn = np.full(len(pairs), rng.random() < 0.5) if across else rng.random(len(pairs)) < 0.5
     first, second = zip(*(pairs[i][::-1] if turn[i] else pairs[i] for i in order), strict=True)
     assert pair_interval(scores[order], first, second, 0.9) == pytest.approx(expected, abs=1e-12)
+
+
+# --- any statistic, and rank correlations -----------------------------------------------------------------------------
+
+
+def test_the_jackknife_of_a_mean_is_the_interval_of_a_mean():
+    pairs = list(combinations(range(7), 2))
+    scores, (first, second) = np.random.default_rng(0).standard_normal(len(pairs)), zip(*pairs, strict=True)
+    found = jackknife(lambda chosen: float(scores[chosen].mean()), first, second, 0.9)
+    assert found == pytest.approx(pair_interval(scores, first, second, 0.9))
+
+
+def test_a_unit_that_is_on_both_sides_is_left_out_once():
+    # Settings a, b, c with the pairs aa, ab, ac, bc, cc: without a 3 and 4; without b 0, 2, 4; without c 0 and 1.
+    scores, first, second = np.arange(5.0), list("aaabc"), list("abccc")
+    value, low, high = jackknife(lambda chosen: float(scores[chosen].mean()), first, second, 0.95)
+    error = (2 / 3 * np.sum((np.array([3.5, 2.0, 0.5]) - 2) ** 2)) ** 0.5
+    assert (value, high - value, value - low) == pytest.approx((2, *2 * [stats.t.ppf(0.975, 2) * error]))
+
+
+def test_rank_correlation_is_that_of_scipy_and_does_not_see_monotone_maps():
+    pairs = list(combinations(range(9), 2))
+    rng, (first, second) = np.random.default_rng(3), zip(*pairs, strict=True)
+    x = np.round(rng.standard_normal(len(pairs)), 1)  # with ties
+    y = x + rng.standard_normal(len(pairs))
+    found = rank_correlation(x, y, first, second, 0.95)
+    assert found[0] == pytest.approx(stats.spearmanr(x, y)[0])
+    assert found[1] < found[0] < found[2]
+    assert rank_correlation(np.exp(x), y**3, first, second, 0.95) == pytest.approx(found)
+    assert rank_correlation(x, -y, first, second, 0.95) == pytest.approx((-found[0], -found[2], -found[1]))
+
+
+def test_perfect_and_undefined_rank_correlations():
+    pairs = list(combinations(range(5), 2))
+    first, second = zip(*pairs, strict=True)
+    x = np.arange(10.0)
+    assert rank_correlation(x, x**2, first, second, 0.95) == pytest.approx((1, 1, 1))
+    assert np.isnan(rank_correlation(x, np.ones(10), first, second, 0.95)).all()
+    assert np.isnan(rank_correlation([], [], [], [], 0.95)).all()
+    value, low, high = rank_correlation(x[:3], [1, 3, 2], ["a0", "a1", "a1"], ["a1", "a0", "a1"], 0.95)
+    assert value == pytest.approx(0.5)
+    assert np.isnan([low, high]).all()
+
+
+def test_pairs_without_a_number_do_not_count():
+    pairs = list(combinations(range(8), 2))
+    first, second = zip(*pairs, strict=True)
+    x, y = np.random.default_rng(1).standard_normal((2, len(pairs)))
+    lost = np.arange(len(pairs)) % 5 == 0
+    there = [pair for pair, gone in zip(pairs, lost, strict=True) if not gone]
+    expected = rank_correlation(x[~lost], y[~lost], *zip(*there, strict=True), 0.95)
+    assert rank_correlation(np.where(lost, np.nan, x), y, first, second, 0.95) == expected
+    assert rank_correlation(x, np.where(lost, np.inf, y), first, second, 0.95) == expected
+
+
+@pytest.mark.parametrize("runs", [9, 15])
+def test_coverage_of_rank_correlations(runs):
+    """Two numbers a pair, each of effects of its runs: unrelated, the interval holds 0 about as often as it says."""
+    pairs = list(combinations(range(runs), 2))
+    first, second = zip(*pairs, strict=True)
+    rng, inside, naive = np.random.default_rng(2), 0, 0
+    for _ in range(300):
+        x, y = (simulated(rng, pairs, 1.0, 0.3) for _ in range(2))
+        value, low, high = rank_correlation(x, y, first, second, 0.95)
+        inside += low <= 0 <= high
+        naive += abs(np.arctanh(value)) <= 1.96 / (len(pairs) - 3) ** 0.5
+    assert 0.90 <= inside / 300 <= 0.99
+    assert naive / 300 < 0.8

@@ -597,6 +597,15 @@ def test_without_step_0_there_is_no_untrained_null(tmp_path):
     assert summarise(pairs, 0.95)["null_untrained"].isna().all()
 
 
+def test_steps_that_are_asked_for_are_those_of_all_steps(files):
+    every, _ = compared(files[:1], section=PLAIN)
+    for steps in ([LAST], [LAST, 0]):
+        some, _ = compared(files[:1], section=PLAIN | {"steps": steps})
+        same_rows(some, every[every["step"].isin(steps)])
+    with pytest.raises(StoreError, match=r"^score.steps: no representations of step 7; steps: \[0, 10\]$"):
+        compared(files[:1], section=PLAIN | {"steps": [0, 7]})
+
+
 def test_the_same_scores_give_the_same_bytes(tmp_path, files):
     names, made = ("pairs.csv", "pairs.h5", "spectra.h5"), []
     for number in (1, 2):

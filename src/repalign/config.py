@@ -184,15 +184,24 @@ class AngularClasses(LabelledDataset):
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
 
-class Digits(LabelledDataset):
-    """The 1,797 real handwritten digits of 8 x 8 pixels that ship with scikit-learn."""
+class TeacherLabels(LabelledDataset):
+    """Images of ten classes with their real labels, or with labels drawn from a teacher that the models can represent.
 
-    kind: Literal["digits"]
+    The teacher: softmax of the first `teacher_dim` principal components, each of unit variance, times vectors of length
+    `teacher_scale`, one a class; labels_per_image: how often a label is drawn for every training image.
+    """
+
     labels: Literal["real", "teacher"] = "real"
     classes: Literal[10] = 10
     teacher_dim: Annotated[int, Strict(), Field(ge=1, le=9)] = 2
     teacher_scale: Positive = 2.0
     labels_per_image: Count = 1
+
+
+class Digits(TeacherLabels):
+    """The 1,797 real handwritten digits of 8 x 8 pixels that ship with scikit-learn."""
+
+    kind: Literal["digits"]
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
@@ -210,11 +219,10 @@ class PluginDataset(LabelledDataset):
     seed: Annotated[int, Strict(), Field(ge=0)] = 0
 
 
-class Mnist(LabelledDataset):
+class Mnist(TeacherLabels):
     """The MNIST handwritten digits, from the four official idx files (names of entries of `download.files`)."""
 
     kind: Literal["mnist"]
-    classes: Literal[10] = 10
     train_images: str = "mnist/train-images-idx3-ubyte.gz"
     train_labels: str = "mnist/train-labels-idx1-ubyte.gz"
     test_images: str = "mnist/t10k-images-idx3-ubyte.gz"
@@ -289,6 +297,16 @@ class Cifar10(Patches):
 
     def image_side(self) -> int:
         return 32
+
+    def files(self) -> dict[str, str]:
+        return {"archive": self.archive}
+
+
+class Cifar10Classes(TeacherLabels):
+    """Whole images of CIFAR-10, from the official archive of the binary version (an entry of `download.files`)."""
+
+    kind: Literal["cifar10_classes"]
+    archive: str = "cifar10/cifar-10-binary.tar.gz"
 
     def files(self) -> dict[str, str]:
         return {"archive": self.archive}
@@ -378,7 +396,16 @@ class Words(LabelledDataset):
 
 
 Dataset = Annotated[
-    AngularClasses | Digits | Mnist | Cifar10 | ImageFolder | Photographs | Sentences | Words | PluginDataset,
+    AngularClasses
+    | Digits
+    | Mnist
+    | Cifar10
+    | Cifar10Classes
+    | ImageFolder
+    | Photographs
+    | Sentences
+    | Words
+    | PluginDataset,
     Field(discriminator="kind"),
 ]
 
@@ -417,6 +444,24 @@ class Mlp(Section):
 
     def layers(self) -> list[str]:
         return [f"hidden_{layer}" for layer in range(1, self.depth + 1)] + ["output"]
+
+
+class ResidualMlp(Mlp):
+    """A multi-layer perceptron whose hidden layers, from the second on, add what they make to what they are given."""
+
+    kind: Literal["residual_mlp"]  # type: ignore[assignment]
+
+
+class Cnn(Mlp):
+    """`depth` convolutions of square images, of 3 x 3 pixels, stride 2 and `width` channels, and a linear output.
+
+    colours: channels of a pixel, 1 for digits and mnist, 3 for cifar10_classes.
+    """
+
+    kind: Literal["cnn"]  # type: ignore[assignment]
+    depth: Annotated[int, Strict(), Field(ge=1)] = 2
+    width: Count = 16
+    colours: Count = 1
 
 
 class PluginEncoder(Section):
@@ -518,7 +563,7 @@ class Train(Section):
 
     output_dim: Annotated[int, Strict(), Field(ge=1, description="M, the dimension of f and g")] = 2
     encoder: Annotated[
-        Mlp | LogBilinear | PluginEncoder,
+        Mlp | ResidualMlp | Cnn | LogBilinear | PluginEncoder,
         Field(discriminator="kind", description="mlp where no kind is given; of words, log_bilinear"),
     ] = Mlp()
     decoder: Annotated[
@@ -575,6 +620,10 @@ class Score(Section):
         "mean_kl",
         "logit_distance",
     ]
+    steps: Annotated[
+        Annotated[list[Annotated[int, Strict(), Field(ge=0)]], Field(min_length=1)] | None,
+        Field(description="steps at which runs are compared; null: all represented ones"),
+    ] = None
     layers: Annotated[
         Literal["same", "all"],
         Field(description="pairs of equal layers, or of any two; across settings, where both say so"),
@@ -689,6 +738,18 @@ class LanguageSetting(Section):
     seeds: Seeds = Seeds()
 
 
+class CheckpointFit(Section):
+    """The effective theory of two points (van Rossem and Saxe 2024) at pairs of probe points, over represented steps.
+
+    pairs: of points of different classes, every pair of classes in turn, drawn by `seed`; objective: as of studies of
+    dynamics.
+    """
+
+    pairs: Count = 20
+    seed: Annotated[int, Strict(), Field(ge=0)] = 0
+    objective: Literal["plain", "normalised"] = "normalised"
+
+
 class Setting(Section):
     """One panel or variant of a study: every section, complete."""
 
@@ -696,6 +757,7 @@ class Setting(Section):
     train: Train = Train()
     represent: Represent = Represent()
     score: Score = Score()
+    fit: Annotated[CheckpointFit | None, Field(description="null: the two-point theory is not fitted")] = None
     seeds: Seeds = Seeds()
 
 
@@ -1175,6 +1237,22 @@ class TheoremFigure(Section):
     palette: Literal["viridis_r", "viridis", "cividis_r", "cividis", "magma_r", "magma"] = "viridis_r"
 
 
+JOINT_MEASURES = ("mean_cca", "affine_r2", "decoder_r2", "mean_kl", "logit_distance")
+
+
+class JointFigure(Section):
+    """Networks of several architectures on one task: agreement of outputs, linear alignment, the two-point theory."""
+
+    plot: Literal["joint"]
+    studies: Annotated[
+        list[Name],
+        Field(min_length=1, max_length=4, description="studies whose settings are architectures, a row each"),
+    ]
+    titles: Annotated[dict[Name, str], Field(description="studies as the figure calls them")] = {}
+    names: Annotated[dict[Name, str], Field(description="settings as the figure calls them")] = {}
+    lowest: Annotated[float, Field(lt=0.5, description="R2 below this is drawn on the border")] = -0.25
+
+
 class LanguageFigure(Section):
     """Roeder et al. 2021, Figure 4: canonical correlations of language models of several sizes, by layer.
 
@@ -1389,6 +1467,7 @@ Figure = Annotated[
     WordsFigure
     | ClassificationFigure
     | TheoremFigure
+    | JointFigure
     | ContrastiveFigure
     | LanguageFigure
     | HeatmapFigure
@@ -1517,6 +1596,12 @@ def _setting_problems(config: Config, setting: AnySetting) -> list[str]:
     for step in represent.steps or []:
         if step not in train.saved_steps():
             problems.append(f"represent.steps: step {step} is not saved; saved: {train.saved_steps()}")
+    represented = represent.steps or train.saved_steps()
+    for step in setting.score.steps or []:
+        if step not in represented:
+            problems.append(f"score.steps: step {step} is not represented; represented: {represented}")
+    if setting.fit is not None:
+        problems += _checkpoint_fit_problems(setting, isinstance(dataset, PairedDataset) or dataset.words)
     for key, network in (("layers", train.encoder), ("decoder_layers", train.decoder)):
         layers = network.layers()
         for layer in getattr(represent, key):
@@ -1665,6 +1750,20 @@ def _word_problems(setting: Setting, words: bool) -> list[str]:
     return problems
 
 
+def _checkpoint_fit_problems(setting: Setting, no_labels: bool) -> list[str]:
+    """What a fit of the two-point theory at checkpoints needs."""
+    problems, represent = [], setting.represent
+    if no_labels:
+        problems.append(f"fit: the targets of the theory are labels, and {setting.data.dataset} has none")
+    for key in ("layers", "decoder_layers"):
+        if "output" not in getattr(represent, key):
+            problems.append(f"fit: needs the layer output; add it to represent.{key}")
+    steps = represent.steps or setting.train.saved_steps()
+    if len(steps) < 4 or 0 not in steps:
+        problems.append(f"fit: needs step 0 and three more, and {steps} are represented; add train.checkpoints")
+    return problems
+
+
 def _paired_problems(setting: Setting, most: int | None) -> list[str]:
     """Where y is an input of its own, and S the y of the batch; `most` training points, where that is known."""
     problems = []
@@ -1808,7 +1907,7 @@ ALTERNATIVES = ("theory", "dy_doubled", "dh_doubled", "sign_flipped", "term_drop
 def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure: Any) -> list[str]:
     if isinstance(figure, DYNAMICS_FIGURES):
         return _dynamics_figure_problems(config, expansions, figure)
-    if not isinstance(figure, TheoremFigure):
+    if not isinstance(figure, TheoremFigure | JointFigure):
         if figure.study not in config.studies:
             return [f"study: no study '{figure.study}'; studies: {', '.join(config.studies)}"]
         expansion = expansions[figure.study]
@@ -1835,8 +1934,29 @@ def _figure_problems(config: Config, expansions: Mapping[str, Expansion], figure
         if kind != "discriminative":
             problems.append(f"studies: {study} is of kind {kind}, which this figure does not draw")
             continue
+        joint = isinstance(figure, JointFigure)
         for name, setting in expansions[study].settings.items():
-            problems += [f"studies.{study}: setting {name} {lack}" for lack in _lacks(setting, THEOREM_MEASURES)]
+            lacks = _lacks(setting, JOINT_MEASURES if joint else THEOREM_MEASURES)
+            if joint and setting.fit is None:
+                lacks.append("has no section fit, which fits the two-point theory")
+            if joint and setting.score.shuffles == 0:
+                lacks.append("has score.shuffles 0, and disagreement is compared with that of shuffled points")
+            problems += [f"studies.{study}: setting {name} {lack}" for lack in lacks]
+        if joint:
+            problems += _joint_problems(study, expansions[study])
+    return problems
+
+
+def _joint_problems(study: str, expansion: Expansion) -> list[str]:
+    """What a study lacks whose settings are compared with each other along training."""
+    compared = {frozenset(pair) for pair in expansion.across}
+    problems = [
+        f"studies.{study}: {' and '.join(pair)} are not compared; set the study's across to all"
+        for pair in combinations(expansion.settings, 2)
+        if frozenset(pair) not in compared
+    ]
+    if len(expansion.settings) < 2:
+        problems.append(f"studies.{study}: one setting, and architectures are compared; add settings")
     return problems
 
 

@@ -83,6 +83,10 @@ def score_pairs(
     rows: list[dict[str, Any]] = []
     spectra: list[Spectrum] = []
     steps = sorted({run.step for run in own} & {run.step for run in earlier or own})
+    if asked := section.get("steps"):
+        if lacking := sorted({*asked} - {*steps}):
+            raise StoreError(f"score.steps: no representations of step {lacking[0]}; steps: {steps}")
+        steps = sorted(asked)
     pairs: list[tuple[int, int]] = []
     for step in tqdm(steps, desc=label, unit="step", disable=None):
         a, b = ([run for run in runs if run.step == step] for runs in (earlier, own))

@@ -397,6 +397,19 @@ def dynamics_figure_files(figure):
     return {"fits": fits(figure.study), "histories": histories(figure.study, drawn), "settings": drawn}
 
 
+def checkpoint_fits(study):
+    """What the two-point theory is fitted to, in a study that is not one of dynamics, by setting."""
+    return {
+        name: {
+            "fit": found.fit.model_dump(),
+            "data": dataset_file(found.data.dataset),
+            "representations": representation_files(study, name),
+        }
+        for name, found in STUDIES[study].settings.items()
+        if getattr(found, "fit", None) is not None
+    }
+
+
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
@@ -440,6 +453,17 @@ def figure_files(figure):
                 study: {
                     "datasets": {name: found.data.dataset for name, found in STUDIES[study].settings.items()},
                     "tables": study_tables(study, "pairs"),
+                }
+                for study in figure.studies
+            }
+        }
+    if figure.plot == "joint":
+        return {
+            "studies": {
+                study: {
+                    "tables": study_tables(study, "pairs", "runs", "summary"),
+                    "fits": fits(study),
+                    "settings": list(STUDIES[study].settings),
                 }
                 for study in figure.studies
             }
@@ -513,6 +537,7 @@ def study_results(study):
         *(f"{R}/factors/{study}/{name}/{block}/{file}" for name, block in jobs for file in ("factors.h5", "runs.csv")),
         *score_files(study),
         *study_tables(study).values(),
+        *([fits(study)] if checkpoint_fits(study) else []),
     ]
 
 

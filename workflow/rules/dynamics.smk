@@ -54,3 +54,27 @@ rule fit_dynamics:
         code=code("fit_dynamics.py"),
     script:
         "../../scripts/fit_dynamics.py"
+
+
+# Other studies, where a setting has a section `fit`: the theory at the checkpoints that are represented.
+rule fit_checkpoints:
+    input:
+        lambda wildcards: sorted(set(leaves(checkpoint_fits(wildcards.study)))),
+    output:
+        fits=f"{R}/dynamics/{{study}}/fits.csv",
+    log:
+        f"{R}/logs/fit/{{study}}.log",
+    benchmark:
+        f"{R}/benchmarks/fit/{{study}}.tsv"
+    wildcard_constraints:
+        study=OTHER_STUDIES,
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+    params:
+        section=lambda wildcards: canonical(checkpoint_fits(wildcards.study)),
+        code=code("fit_checkpoints.py"),
+    script:
+        "../../scripts/fit_checkpoints.py"

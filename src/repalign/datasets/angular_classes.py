@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repalign.datasets.dataset import Dataset
-from repalign.datasets.teacher import circle_prototypes, sample_labels
+from repalign.datasets.teacher import circle_prototypes, probabilities, sample_labels
 
 
 def make(section: Mapping[str, Any], files: Mapping[str, Path]) -> Dataset:
@@ -24,7 +24,10 @@ def make(section: Mapping[str, Any], files: Mapping[str, Path]) -> Dataset:
     train_rng, test_rng = np.random.default_rng([section["seed"], 0]), np.random.default_rng([section["seed"], 1])
     x_train, y_train = _sample(section, section["n_train"], train_rng)
     x_test, y_test = _sample(section, section["n_test"], test_rng)
-    return Dataset(x_train, y_train, x_test, y_test, section["classes"], "coordinate")
+    p_test = None
+    if section["labels"] == "teacher":
+        p_test = probabilities(x_test, circle_prototypes(section["classes"], 2, section["teacher_scale"]))
+    return Dataset(x_train, y_train, x_test, y_test, section["classes"], "coordinate", p_test=p_test)
 
 
 def _sample(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repalign.datasets.dataset import Dataset
 from repalign.datasets.patches import Images, top_and_bottom
@@ -32,12 +33,23 @@ def read_batch(raw: bytes, name: str) -> Images:
     return np.ascontiguousarray(table[:, 1:].reshape(RECORDS, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
 
 
+def labels_of(raw: bytes) -> NDArray[np.int64]:
+    """The labels of a batch that `read_batch` has checked: the first byte of each record."""
+    return np.frombuffer(raw, np.uint8).reshape(RECORDS, -1)[:, 0].astype(np.int64)
+
+
 def read_archive(path: str | Path) -> tuple[Images, Images]:
-    """Training images (50,000) and test images (10,000) of cifar-10-binary.tar.gz, in the order of the archive's files.
+    """Training images (50,000) and test images (10,000) of cifar-10-binary.tar.gz, by the number of their batch.
 
     Raises DataError where the archive is missing, truncated, altered or another one.
     """
-    path, batches = Path(path), dict[str, Images]()
+    train, test = read_labelled(path)
+    return train[0], test[0]
+
+
+def read_labelled(path: str | Path) -> tuple[tuple[Images, NDArray[np.int64]], tuple[Images, NDArray[np.int64]]]:
+    """The same images with their labels."""
+    path, batches = Path(path), dict[str, tuple[Images, NDArray[np.int64]]]()
     try:
         with gzip.open(path) as unpacked:
             with tarfile.open(fileobj=unpacked, mode="r|") as archive:
@@ -45,7 +57,8 @@ def read_archive(path: str | Path) -> tuple[Images, Images]:
                     name = Path(member.name).name
                     content = archive.extractfile(member) if name in (*TRAIN, *TEST) else None
                     if content is not None:
-                        batches[name] = read_batch(content.read(), f"{path}: {name}")
+                        raw = content.read()
+                        batches[name] = read_batch(raw, f"{path}: {name}"), labels_of(raw)
             while unpacked.read(1 << 20):  # to the end, where the checksum is
                 pass
     except FileNotFoundError:
@@ -58,7 +71,8 @@ def read_archive(path: str | Path) -> tuple[Images, Images]:
     missing = [name for name in (*TRAIN, *TEST) if name not in batches]
     if missing:
         raise DataError(f"{path}: holds no {', '.join(missing)}; expected CIFAR-10's cifar-10-binary.tar.gz")
-    return np.concatenate([batches[name] for name in TRAIN]), batches[TEST[0]]
+    images, labels = (np.concatenate([batches[name][part] for name in TRAIN]) for part in (0, 1))
+    return (images, labels), batches[TEST[0]]
 
 
 def make(section: Mapping[str, Any], files: Mapping[str, Path]) -> Dataset:

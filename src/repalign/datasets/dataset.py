@@ -23,6 +23,7 @@ class Dataset:
     with `classes` 0, an input of its own (points x features, float32) that belongs to x, such as another part of the
     same image. The order of the training points is random, so that the first n are a random subset, and subsets are
     nested. groups_test: a number a test point; those with the same one depend on each other. names: of the labels.
+    p_test: probabilities from which the labels of the test points were drawn (points x classes), where they are known.
     """
 
     x_train: NDArray[Any]
@@ -33,6 +34,7 @@ class Dataset:
     units: str
     groups_test: NDArray[np.int64] | None = None
     names: Sequence[str] = ()
+    p_test: NDArray[np.float64] | None = None
 
     @property
     def paired(self) -> bool:
@@ -54,6 +56,10 @@ class Dataset:
                 raise DataError(f"training inputs of shape {train.shape}, test inputs of {test.shape}")
         if self.groups_test is not None and self.groups_test.shape != (len(self.x_test),):
             raise DataError(f"groups of shape {self.groups_test.shape} for {len(self.x_test)} test points")
+        if self.p_test is not None:
+            shape = (len(self.x_test), self.classes)
+            if self.p_test.shape != shape or not np.allclose(self.p_test.sum(axis=1), 1) or self.p_test.min() < 0:
+                raise DataError(f"p_test of shape {self.p_test.shape}: expected probabilities, {shape}")
         if self.names and len(self.names) != self.classes:
             raise DataError(f"{len(self.names)} names for {self.classes} labels")
 
@@ -76,6 +82,8 @@ def write(path: str | Path, data: Dataset, section: str | Mapping[str, Any]) -> 
             store.put(
                 file, "test/group", data.groups_test.astype(np.int64), "group of points that depend on each other"
             )
+        if data.p_test is not None:
+            store.put(file, "test/p", data.p_test, "probability of a class")
         if data.names:
             store.put_texts(file, "names", data.names, "name of a class")
     logger.info("%d training and %d test points of %d classes", len(data.y_train), len(data.y_test), data.classes)
@@ -95,5 +103,6 @@ def read(path: str | Path, n_train: int | None = None) -> Dataset:
             classes=int(file.attrs["classes"]),
             units=store.units(file, "train/x"),
             groups_test=store.read(file, "test/group") if "group" in store.names(file, "test") else None,
+            p_test=store.read(file, "test/p") if "p" in store.names(file, "test") else None,
             names=store.read_texts(file, "names") if "names" in store.names(file, "/") else (),
         )

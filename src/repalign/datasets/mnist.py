@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repalign.datasets.dataset import Dataset
+from repalign.datasets.teacher import relabelled
 from repalign.errors import DataError
 
 MEAN, SCALE = 0.1307, 0.3081  # of the training pixels; the values that are used everywhere
@@ -39,7 +40,10 @@ def read_idx(path: str | Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def make(section: Mapping[str, Any], files: Mapping[str, Path]) -> Dataset:
-    """60,000 training and 10,000 test images of 784 standardised pixels; training points shuffled with seed 0."""
+    """60,000 training and 10,000 test images of 784 standardised pixels; training points shuffled with seed 0.
+
+    Labels are the real digits or, with `labels: teacher`, drawn from those of a teacher (`teacher.relabelled`).
+    """
     splits = []
     for split in ("train", "test"):
         images, labels = read_idx(files[f"{split}_images"], 3), read_idx(files[f"{split}_labels"], 1)
@@ -48,5 +52,7 @@ def make(section: Mapping[str, Any], files: Mapping[str, Path]) -> Dataset:
         x = ((images.reshape(len(images), -1) / np.float32(255) - MEAN) / SCALE).astype(np.float32)
         splits.append((x, labels.astype(np.int64)))
     (x_train, y_train), (x_test, y_test) = splits
-    order = np.random.default_rng(0).permutation(len(x_train))
-    return Dataset(x_train[order], y_train[order], x_test, y_test, section["classes"], "standardised pixel")
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(x_train))
+    data = Dataset(x_train[order], y_train[order], x_test, y_test, section["classes"], "standardised pixel")
+    return relabelled(data, section, rng) if section["labels"] == "teacher" else data

@@ -12,6 +12,19 @@ UNITS = "standardised pixel"
 Images = NDArray[np.uint8]
 
 
+def channels_of(train: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each channel over images (images x height x width x channels)."""
+    mean, scale = (getattr(train, name)(axis=(0, 1, 2), dtype=np.float64) for name in ("mean", "std"))
+    scale[scale == 0] = 1  # a channel without any contrast says nothing
+    return mean, scale
+
+
+def flattened(images: Images, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Standardised images, each by row, column and channel."""
+    values = (images.astype(np.float32) - mean.astype(np.float32)) / scale.astype(np.float32)
+    return np.asarray(values.reshape(len(images), -1))
+
+
 def top_and_bottom(
     section: Mapping[str, Any], train: Images, test: Images, groups_test: NDArray[np.int64] | None = None
 ) -> Dataset:
@@ -21,19 +34,12 @@ def top_and_bottom(
     flattened by row, column and channel. Each channel is standardised by its mean and standard deviation over the
     training images, which are the same for both patches.
     """
-    mean = train.mean(axis=(0, 1, 2), dtype=np.float64)
-    scale = train.std(axis=(0, 1, 2), dtype=np.float64)
-    scale[scale == 0] = 1  # a channel without any contrast says nothing
+    mean, scale = channels_of(train)
     height, width = section["patch_height"], section["patch_width"]
     left = (train.shape[2] - width) // 2
-
-    def flat(images: Images) -> NDArray[np.float32]:
-        values = (images.astype(np.float32) - mean.astype(np.float32)) / scale.astype(np.float32)
-        return np.asarray(values.reshape(len(images), -1))
-
     columns = slice(left, left + width)
     x_train, y_train, x_test, y_test = (
-        flat(images[:, rows, columns])
+        flattened(images[:, rows, columns], mean, scale)
         for images in (train, test)
         for rows in (slice(height), slice(images.shape[1] - height, None))
     )

@@ -111,6 +111,37 @@ def context(grid: int) -> Problem:
     return Problem(x, y, np.array(within + across))
 
 
+def class_pairs(labels: NDArray[np.integer[Any]], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Different pairs of points of two classes (count x 2): pairs of classes in turn, in random order, random points.
+
+    Raises DataError where all points are of one class, or where there are fewer pairs.
+    """
+    classes = list(combinations(np.unique(labels).tolist(), 2))
+    if not classes:
+        raise DataError(f"the {len(labels)} probe points are of one class, so no pair of classes; take more of them")
+    sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
+    left = {sides: int(sizes[sides[0]] * sizes[sides[1]]) for sides in classes}
+    if count > sum(left.values()):
+        raise DataError(
+            f"pairs: {count} of {sum(left.values())} pairs of two classes among {len(labels)} probe points; take more "
+            "probe points or fewer pairs"
+        )
+    turns = [classes[place] for place in rng.permutation(len(classes))]
+    chosen: dict[tuple[int, int], None] = {}
+    for sides in cycle(turns):
+        if len(chosen) == count:
+            break
+        if not left[sides]:
+            continue
+        left[sides] -= 1
+        drawn = None
+        while drawn is None or drawn in chosen:
+            first, second = (int(rng.choice(np.flatnonzero(labels == side))) for side in sides)
+            drawn = (first, second)
+        chosen[drawn] = None
+    return np.array(list(chosen), dtype=np.int64)
+
+
 def labels(found: Dataset, pairs: int | Sequence[Sequence[int]], probes: int, seed: int) -> Problem:
     """Labels as one-hot targets; the first `probes` training points, sorted by label, are the probe points.
 
@@ -128,49 +159,23 @@ def labels(found: Dataset, pairs: int | Sequence[Sequence[int]], probes: int, se
     missing = sorted(set(range(found.classes)) - set(probe_labels.tolist()))
     if missing:
         logger.warning("probes: the first %d training points have none of the classes %s", probes, missing)
-    chosen = _drawn_pairs(probe_labels, pairs, seed) if isinstance(pairs, int) else _given_pairs(pairs, probes)
+    if isinstance(pairs, int):
+        followed = class_pairs(probe_labels, pairs, np.random.default_rng([seed, 5]))
+    else:
+        followed = _given_pairs(pairs, probes)
     return Problem(
         x=x,
         y=y[found.y_train],
-        pairs=np.array(chosen),
+        pairs=followed,
         probes=(x[:probes][order], y[probe_labels]),
         x_test=found.x_test.astype(np.float32),
         y_test=y[found.y_test],
     )
 
 
-def _drawn_pairs(probe_labels: NDArray[np.integer], count: int, seed: int) -> list[tuple[int, int]]:
-    """`count` different pairs of points of two classes."""
-    classes = list(combinations(np.unique(probe_labels).tolist(), 2))
-    if not classes:
-        raise DataError(f"the first {len(probe_labels)} training points are of one class; raise probes")
-    sizes = dict(zip(*np.unique(probe_labels, return_counts=True), strict=True))
-    left = {sides: int(sizes[sides[0]] * sizes[sides[1]]) for sides in classes}
-    if count > sum(left.values()):
-        raise DataError(
-            f"pairs: {count} of {sum(left.values())} pairs of two classes among {len(probe_labels)} probe points; "
-            "raise probes or ask for fewer"
-        )
-    rng = np.random.default_rng([seed, 5])
-    turns = [classes[place] for place in rng.permutation(len(classes))]
-    chosen: dict[tuple[int, int], None] = {}
-    for sides in cycle(turns):
-        if len(chosen) == count:
-            break
-        if not left[sides]:
-            continue
-        left[sides] -= 1
-        drawn = None
-        while drawn is None or drawn in chosen:
-            first, second = (int(rng.choice(np.flatnonzero(probe_labels == side))) for side in sides)
-            drawn = (first, second)
-        chosen[drawn] = None
-    return list(chosen)
-
-
-def _given_pairs(pairs: Sequence[Sequence[int]], probes: int) -> list[tuple[int, int]]:
-    """Pairs of two positions each below `probes`, as given."""
+def _given_pairs(pairs: Sequence[Sequence[int]], probes: int) -> NDArray[np.int64]:
+    """Pairs of two positions each below `probes`, as given (pairs x 2)."""
     for first, second in pairs:
         if max(first, second) >= probes:
             raise DataError(f"pairs: [{first}, {second}] of {probes} probe points, which are counted from 0")
-    return [(first, second) for first, second in pairs]
+    return np.array(pairs, dtype=np.int64)

@@ -1,10 +1,12 @@
-"""Intervals for means over pairs of runs, which share runs and so are not independent."""
+"""Intervals for means and correlations over pairs of runs, which share runs and so are not independent."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
+
+MOST = 1 - 1e-12  # a correlation whose Fisher's z is finite
 
 
 def pair_interval(
@@ -43,3 +45,57 @@ def pair_interval(
     freedom = min(len(group) for group in groups) - 1
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * variance**0.5
     return mean, mean - half, mean + half
+
+
+def jackknife(
+    statistic: Callable[[NDArray[np.bool_]], float],
+    first: Sequence[Hashable],
+    second: Sequence[Hashable],
+    confidence: float,
+) -> tuple[float, float, float]:
+    """Any statistic of pairs with an interval that knows that pairs share units.
+
+    statistic: its value for the pairs that a mask leaves. first, second: the unit of either side of each pair, which is
+    what counts as an independent draw: the run, or its setting where the interval is to hold for other settings, too.
+    Leaving out a unit leaves out all its pairs; the standard error is the delete-one-unit jackknife (Arvesen 1969), the
+    interval Student's t with one degree of freedom less than there are units.
+
+    Returns (value, low, high); low and high are NaN where fewer than three units are, or where the statistic is not
+    finite without one of them.
+    """
+    place = {unit: number for number, unit in enumerate(dict.fromkeys([*first, *second]))}
+    ends = [np.array([place[unit] for unit in units], dtype=np.int64) for units in (first, second)]
+    value = statistic(np.ones(len(ends[0]), dtype=np.bool_))
+    without = np.array([statistic((ends[0] != unit) & (ends[1] != unit)) for unit in range(len(place))])
+    n = len(place)
+    if n < 3 or not np.isfinite([value, *without]).all():
+        return value, float("nan"), float("nan")
+    error = ((n - 1) / n * float(np.sum((without - without.mean()) ** 2))) ** 0.5
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * error
+    return value, value - half, value + half
+
+
+def rank_correlation(
+    x: ArrayLike, y: ArrayLike, first: Sequence[Hashable], second: Sequence[Hashable], confidence: float
+) -> tuple[float, float, float]:
+    """Spearman's correlation over pairs of two numbers a pair, with the interval of `jackknife`, on Fisher's z.
+
+    Pairs with a number that is not finite do not count. Returns (correlation, low, high); NaN where fewer than three
+    pairs or only one value is left.
+    """
+    from scipy.stats import rankdata  # loads slowly, and means alone do not need it
+
+    numbers = np.column_stack([np.asarray(values, dtype=np.float64) for values in (x, y)])
+    kept: list[int] = np.flatnonzero(np.isfinite(numbers).all(axis=1)).tolist()
+    numbers = numbers[kept]
+
+    def fisher(chosen: NDArray[np.bool_]) -> float:
+        left, right = (rankdata(values) for values in numbers[chosen].T)
+        if len(left) < 3 or min(np.ptp(left), np.ptp(right)) == 0:
+            return float("nan")
+        # Ranks that agree throughout would be at infinity.
+        return float(np.arctanh(np.clip(np.corrcoef(left, right)[0, 1], -MOST, MOST)))
+
+    left, right = ([units[place] for place in kept] for units in (first, second))
+    value, low, high = np.tanh(jackknife(fisher, left, right, confidence))
+    return float(value), float(low), float(high)

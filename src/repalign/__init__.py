@@ -9,7 +9,7 @@ print(result.statement("one", "other", "affine_r2"))
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _HOMES = {
     "align": "alignment",

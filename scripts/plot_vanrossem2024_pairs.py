@@ -182,8 +182,8 @@ def draw_ends(axes, table):
     handles = [
         Line2D([], [], ls="", marker="o", ms=3.5, color=c, label=n) for n, c in zip(layers, palette, strict=True)
     ]
-    axes.legend(handles=handles, title="layer", title_fontsize="x-small", fontsize="x-small", loc="lower right",
-                handletextpad=0.1, borderaxespad=0.1, labelspacing=0.2)  # fmt: skip
+    axes.legend(handles=handles, title="layer", title_fontsize="x-small", fontsize="x-small", loc="upper left",
+                bbox_to_anchor=(0, 0.86), handletextpad=0.1, borderaxespad=0.1, labelspacing=0.2)  # fmt: skip
     return None
 
 

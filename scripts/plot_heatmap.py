@@ -85,7 +85,7 @@ def draw_scale(canvas, place, found, closer, chance):
     """The colour bar with a mark at chance. Returns the colours."""
     cmap = mpl.colormaps["viridis" if closer else "viridis_r"]
     low = of_pairs.lowest_colour(found)
-    norm = mpl.colors.Normalize(low, max(found.max(), low + 0.02 * abs(low), low + 1e-6))  # one score is no range
+    norm = mpl.colors.Normalize(low, max(found.max(), low + 0.2 * abs(low), low + 1e-6))  # one score is no range
     extend = "min" if found.min() < low else "neither"
     bar = canvas.colorbar(mpl.cm.ScalarMappable(norm, cmap), cax=place, extend=extend)
     bar.outline.set_visible(False)

@@ -13,8 +13,8 @@ from repalign.plots.style import letter, save, say, series_colours, styled, writ
 
 QUANTITIES = {
     "error": "fit error",
-    "eta_h": "η_h (1/epoch)",
-    "eta_y": "η_y (1/epoch)",
+    "eta_h": r"$\eta_h$ (1/epoch)",
+    "eta_y": r"$\eta_y$ (1/epoch)",
 }
 
 

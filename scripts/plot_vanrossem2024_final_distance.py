@@ -1,6 +1,7 @@
 """van Rossem and Saxe 2024: the final distance of two points, theory against experiment."""
 
 import json
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from repalign import store
 from repalign.jobs import job
-from repalign.plots.style import MARKERS, save, say, styled, write_caption
+from repalign.plots.style import MARKERS, letter, save, say, styled, write_caption
 from repalign.theory import effective
 from repalign.theory.effective import Pair, Rates
 
@@ -60,7 +61,7 @@ def draw_panel(axes, rows, title, colours, markers):
         say(axes, "no run learned")
         axes.set_title(title, size="small")
         return
-    top = 1.08 * max(kept[["theory", "experiment"]].max().max(), 1e-12)
+    top = 1.3 * max(kept[["theory", "experiment"]].max().max(), 1e-12)  # room for words
     axes.plot([0, top], [0, top], color="0.5", lw=0.8, ls="--", zorder=0)
     for (dx, dy), own in kept.groupby(["dx", "dy"]):
         axes.plot(own["theory"], own["experiment"], markers[dx], color=colours[dy], ms=4, mew=0.4, mec="white")
@@ -91,19 +92,22 @@ def draw(drawn, names):
         dy: plt.get_cmap("viridis_r")(0.05 + 0.95 * place / max(len(dys) - 1, 1)) for place, dy in enumerate(dys)
     }
     markers = {dx: MARKERS[place % len(MARKERS)] for place, dx in enumerate(dxs)}
-    for axes, setting in zip(panels.flat, settings, strict=False):
-        draw_panel(axes, drawn[drawn["setting"] == setting], names.get(setting, setting), colours, markers)
+    for place, (axes, setting) in enumerate(zip(panels.flat, settings, strict=False)):
+        letter(axes, ascii_lowercase[place])
+        draw_panel(
+            axes, drawn[drawn["setting"] == setting], names.get(setting, setting.replace("_", " ")), colours, markers
+        )
     for axes in list(panels.flat)[len(settings) :]:
         axes.set_visible(False)
-    figure.supxlabel("final ||dh||², theory", size="medium")
-    figure.supylabel("final ||dh||², experiment", size="medium")
+    figure.supxlabel(r"final $\|dh\|^2$, theory", size="medium")
+    figure.supylabel(r"final $\|dh\|^2$, experiment", size="medium")
     handles = [Line2D([], [], ls="", marker="o", color=colours[dy], label=f"{dy:.3g}") for dy in dys]
-    first = figure.legend(handles=handles, title="||dy*||", loc="outside right upper", fontsize="x-small")
+    first = figure.legend(handles=handles, title=r"$\|dy^*\|$", loc="outside right upper", fontsize="x-small")
     first.get_title().set_fontsize("small")
     handles = [Line2D([], [], ls="", marker=markers[dx], color="0.3", label=f"{dx:.3g}") for dx in dxs]
     if (drawn["state"] != "learned").any():
         handles.append(Line2D([], [], ls="", marker="x", color="0.5", label="not learned"))
-    second = figure.legend(handles=handles, title="||dx||", loc="outside right lower", fontsize="x-small")
+    second = figure.legend(handles=handles, title=r"$\|dx\|$", loc="outside right lower", fontsize="x-small")
     second.get_title().set_fontsize("small")
     return figure
 

@@ -39,7 +39,7 @@ def distances(run):
 
 
 def compared(predicted, seen, each, labels, states):
-    """One row a prediction and network, and one for the mean over networks (no seed): the four correlations."""
+    """One row a prediction and network, and one for the mean that is drawn (no seed): the four correlations."""
     rows = []
     for name, values in predicted.items():
         rows.append({"prediction": name, "state": "mean"} | agreement(values, seen, labels))
@@ -194,10 +194,13 @@ if "snakemake" in globals():
         x, y, probes = points_of(files["data"], files.get("n_train"), section.get("points"), files["probes"])
         labels = y[probes]
         each = {run.seed: distances(run) for run in kept}
-        seen = np.mean(list(each.values()), axis=0) if each else np.full((len(labels),) * 2, np.nan)
+        # A network that has not learned can have distances that outweigh all others.
+        learned = {seed: own for seed, own in each.items() if states[seed] == "learned"}
+        counted = learned or each
+        seen = np.mean(list(counted.values()), axis=0) if counted else np.full((len(labels),) * 2, np.nan)
         made = structure.predict(x, y, probes, section["raw_scale"], [bandwidth, *BANDWIDTHS])
         predicted = {"coded": made.coded, "normalised": made.normalised[0], "alone": made.alone}
-        correlations, limit = compared(predicted, seen, each, labels, states), ceiling(each, labels)
+        correlations, limit = compared(predicted, seen, each, labels, states), ceiling(counted, labels)
         curve = pd.DataFrame(
             {"bandwidth": one} | agreement(values, seen, labels)
             for one, values in zip(BANDWIDTHS, made.normalised[1:], strict=True)
@@ -213,7 +216,8 @@ if "snakemake" in globals():
             snakemake.output.caption,
             snakemake.input.caption,
             probes=len(labels),
-            networks=len(kept),
+            networks=f"{len(counted)} of {len(runs)}",
+            left_out="all that did not diverge, since none learned" if kept and not learned else "those that learned",
             diverged=len(runs) - len(kept),
             not_learned=sum(states[run.seed] != "learned" for run in kept),
             layer=runs[0].layers[0],

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from repalign import fits, store
 from repalign.jobs import job
-from repalign.plots.style import save, say, series_colours, styled, write_caption
+from repalign.plots.style import letter, save, say, series_colours, styled, write_caption
 from repalign.theory import effective
 from repalign.theory.effective import Pair
 
@@ -79,7 +79,10 @@ def draw(drawn, settings, names):
         top = rows[["theory", "experiment"]].groupby([rows["point_a"], rows["point_b"]]).mean().max().max()
         draw_matrix(row[0], matrix(rows, "theory"), top, "theory" if place == 0 else "")
         image = draw_matrix(row[1], matrix(rows, "experiment"), top, "networks" if place == 0 else "")
-        figure.colorbar(image, ax=row[1], shrink=0.85).ax.tick_params(labelsize="x-small")
+        bar = figure.colorbar(image, ax=row[1], shrink=0.85)
+        bar.ax.tick_params(labelsize="x-small")
+        bar.set_label("distance", size="x-small")
+        letter(row[0], "abcdefgh"[place])
         axes = row[2]
         end = 1.08 * rows[["theory", "experiment"]].max().max()
         axes.plot([0, end], [0, end], color="0.5", lw=0.8, ls="--", zorder=0)

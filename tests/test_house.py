@@ -120,7 +120,7 @@ def test_no_file_names_a_path_of_one_machine() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("text", ["/home/someone/x", 'open("/root/main")', "('/root/x'", "see /tmp/x"])
+@pytest.mark.parametrize("text", ["/home/someone/x", 'open("/root/x")', "('/root/x'", "see /tmp/x"])
 def test_a_path_of_one_machine_is_known(text: str) -> None:
     assert MACHINE_PATH.search(text)
     assert not MACHINE_PATH.search(text.replace("/", "/usr/", 1))

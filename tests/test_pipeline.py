@@ -766,7 +766,7 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
     pairs = (folder / f"{R}/scores/digits/pairs.csv").read_text()
     assert "diverged: seed 0, 1" in pairs
     caption = (folder / f"{R}/figures/vanrossem2024_structure.rst").read_text()
-    assert "mean over 0 networks" in caption.replace("\n", " ")
+    assert "mean over 0 of 2 networks" in caption.replace("\n", " ")
     assert "(test accuracy undefined" in caption.replace("\n", " ")
     caption = (folder / f"{R}/figures/vanrossem2024_pairs.rst").read_text()
     assert "diverged" in caption

@@ -79,9 +79,10 @@ def test_a_table_shows_numbers_and_texts_as_they_are():
 
 
 def test_markdown_has_tables_and_no_html_of_its_own():
-    made = reporting.markdown("**Bold**\n\n| a | b |\n|---|---|\n| `c` | <script>x</script> |\n")
+    made = reporting.markdown("**Bold**\n\n| a | b |\n|---|---|\n| `c` | <script>x</script> |\n| d<br>e | f |\n")
     assert "<strong>Bold</strong>" in made
     assert "<td><code>c</code></td>" in made
+    assert "<td>d<br>e</td>" in made
     assert "<script>" not in made
 
 

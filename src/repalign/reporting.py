@@ -123,10 +123,11 @@ def _cell(value: Any, is_number: bool) -> str:
 
 
 def markdown(text: str) -> str:
-    """Markdown with tables as HTML; HTML in it is shown as it is written."""
+    """Markdown with tables as HTML; HTML in it is shown as it is written, but for the <br> of a table's cells."""
     from markdown_it import MarkdownIt
 
-    return f"<div>{MarkdownIt('commonmark', {'html': False}).enable('table').render(text)}</div>"
+    made: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return f"<div>{made.replace('&lt;br&gt;', '<br>')}</div>"
 
 
 def folded(section: Mapping[str, Any], depth: int = FOLDED) -> str:

@@ -4,7 +4,7 @@ FIGURE_LABELS = {
     name: {"figure": name, "study": ", ".join(figure_studies(figure)), "scale": CONFIG.scale}
     for name, figure in CONFIG.figures.items()
 }
-PAPERS = {"roeder2021": "Roeder, Metz, Kingma 2021", "vanrossem2024": "van Rossem, Saxe 2024"}
+PAPERS = {"roeder2021": "Roeder, Metz, Kingma 2021", "vanrossem2024": "van Rossem, Saxe 2024", "joint": "Both papers"}
 
 # One rule a figure, so that each has its own inputs and its own place in the report.
 for figure_name, figure in CONFIG.figures.items():

@@ -7,9 +7,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from pipeline import ROOT, copy_project, planned, snakemake, write_yaml
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save
 from test_docs import run as run_page
 
 from repalign import store
@@ -130,10 +132,46 @@ def test_what_is_no_representation_is_refused(tmp_path, values, said):
 
 def test_pickled_arrays_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(
-        DataError, match=r"x\.npy: damaged, truncated or no \.npy file \(Object arrays cannot be loaded"
-    ):
+    with pytest.raises(DataError, match=r"x\.npy: 'x' is pickled, which can hold code and is not read"):
         made(tmp_path, tmp_path / "x.npy")
+    np.savez(tmp_path / "x.npz", x=VALUES, id=np.array(IDS, dtype=object))
+    with pytest.raises(DataError, match=r"x\.npz: 'id' is pickled, .* texts as values\.astype\(str\)"):
+        made(tmp_path, tmp_path / "x.npz", {"output": "x"}, "id")
+
+
+def test_one_array_is_not_two_layers(tmp_path):
+    with pytest.raises(DataError, match=r"a file\.npy: holds one array, but arrays names 'a', 'b'"):
+        made(tmp_path, written(tmp_path, ".npy", {"x": VALUES}), {"one": "a", "two": "b"})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_short_floats_of_safetensors_are_read(tmp_path, dtype):
+    values = torch.from_numpy(VALUES).to(dtype)
+    torch_save({"x": values}, tmp_path / "short.safetensors")
+    found = made(tmp_path, tmp_path / "short.safetensors")["output"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values.float().numpy())
+
+
+def test_hdf5_may_hold_links_and_other_things(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["deep/x"] = VALUES
+        file["link"] = h5py.SoftLink("/deep/x")
+        file.create_dataset("ragged", (2,), dtype=h5py.vlen_dtype(np.float32))
+    np.testing.assert_array_equal(made(tmp_path, tmp_path / "x.h5", {"output": "link"})["output"], VALUES)
+    with pytest.raises(DataError, match="ragged: numbers of type object"):
+        made(tmp_path, tmp_path / "x.h5", {"output": "ragged"})
+
+
+def test_identifiers_are_read_as_they_are_written(tmp_path):
+    path = written(tmp_path, ".npy", {"x": VALUES})
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*IDS[:-1], "with\x0cin"]).encode() + b"\r\n")
+    made(tmp_path, path, ids_file=tmp_path / "ids.txt")
+    with store.opened(tmp_path / "made.h5", "representations") as file:
+        assert sorted(store.read_texts(file, "probes/id")) == sorted([*IDS[:-1], "with\x0cin"])
+    np.savez(tmp_path / "x.npz", x=VALUES, id=np.array([b"\xff%d" % n for n in range(POINTS)]))
+    with pytest.raises(DataError, match="id: an identifier is no UTF-8 text"):
+        made(tmp_path, tmp_path / "x.npz", {"output": "x"}, "id")
 
 
 @pytest.mark.parametrize("ending", GIVEN_FORMATS)
@@ -206,6 +244,8 @@ def files(tmp_path_factory):
         order = rng.permutation(200)
         np.savez(folder / f"my files/other-{run}.npz", x=(x @ rng.normal(size=(5, 7)))[order], id=order)
     names = {name: [f"my files/{name}-{run}.npz" for run in range(2)] for name in ("one", "other")}
+    for run in range(2):
+        np.save(folder / f"my files/plain-{run}.npy", x @ rng.normal(size=(5, 6)))
     study = {
         "kind": "given",
         "arrays": {"output": "x"},
@@ -217,6 +257,8 @@ def files(tmp_path_factory):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     left_out = {part: dict.fromkeys(raw[part]) for part in ("datasets", "studies", "figures")}
     left_out["studies"]["mine"] = study
+    runs = {name: {"runs": [f"my files/plain-{run}.npy"]} for run, name in enumerate(("one", "other"))}
+    left_out["studies"]["plain"] = {"kind": "given", "score": study["score"], "settings": runs, "across": "all"}
     left_out["figures"]["mine"] = {"plot": "heatmap", "study": "mine", "measure": "mean_cca"}
     write_yaml(folder / "overlay.yaml", left_out)
     snakemake(folder, overlays=["overlay.yaml"])
@@ -230,6 +272,12 @@ def test_files_are_compared_point_by_point(files):
     np.testing.assert_allclose(rows["score"], 1, atol=1e-4)
     assert (files / "results/figures/mine.png").stat().st_size > 0
     assert planned(files, overlays=["overlay.yaml"]) == set()
+
+
+def test_files_without_identifiers_are_compared_in_their_order(files):
+    table = store.read_csv(files / "results/scores/plain/pairs.csv")
+    assert len(table) == 3  # mean CCA, and affine R2 both ways
+    np.testing.assert_allclose(table["score"], 1, atol=1e-4)
 
 
 def test_an_altered_file_is_read_again_and_nothing_else(files):

@@ -83,6 +83,11 @@ def few():
 
 def nothing():
     return []
+
+
+def torn():
+    yield "a", np.zeros(4)
+    raise OSError("disk gone")
 """
 
 
@@ -131,6 +136,22 @@ def test_layers_are_what_the_submodules_make(folder):
         np.testing.assert_allclose(found["output"], network(inputs).numpy(), atol=1e-6)
 
 
+def test_modules_that_work_in_place_leave_layers_alone():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True))
+    x = torch.randn(20, 4)
+    found = activations(network, [x], {"before": "0", "after": "1"}, "mean", CPU, "net")
+    expected = network[0](x).detach().numpy()
+    np.testing.assert_allclose(found["before"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["after"], expected.clip(0), atol=1e-6)
+
+
+def test_random_weights_are_told_of_and_the_same_again(folder, caplog):
+    one, other = (made(folder, section("mymodels:Net"))["output"] for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    assert "mymodels:Net: no file of weights; those that the function gives, random ones from seed 0" in caplog.text
+
+
 def test_points_come_in_the_order_of_their_identifiers(folder):
     one, other = made(folder, section()), made(folder, section(points="mydata:shuffled"))
     assert list(one) == ["output"]
@@ -157,6 +178,7 @@ def test_weights_are_those_of_the_file(folder):
         (section("mymodels:number"), "gives a int, expected a torch.nn.Module", PluginError),
         (section(layers={"a": "hiden"}), "layer a: no submodule 'hiden'; some are: hidden", DataError),
         (section(points="mydata:uneven"), "inputs of different shapes: (4,), (5,)", DataError),
+        (section(points="mydata:torn"), "mydata:torn: point 1: OSError: disk gone", PluginError),
         (section(points="mydata:twice"), "'a' stands there twice", DataError),
         (section(points="mydata:few"), "1 identifiers of 2 inputs", PluginError),
         (section(points="mydata:nothing"), "mydata:nothing: no probe points", DataError),

@@ -4,7 +4,8 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from repalign import store
 from repalign.errors import DataError
@@ -119,7 +119,8 @@ def _identifiers(source: str | Path, name: str | None, ids_file: str | Path | No
     """Where the identifiers come from, and these, in the order of the rows; None where there are none."""
     if ids_file is not None:
         try:
-            return str(ids_file), Path(ids_file).read_text(encoding="utf-8").splitlines()
+            text = Path(ids_file).read_text(encoding="utf-8-sig")
+            return str(ids_file), text.removesuffix("\n").split("\n")  # \r\n is read as \n
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{ids_file}: no text with one identifier a line ({error})") from None
     if name is None:
@@ -127,7 +128,14 @@ def _identifiers(source: str | Path, name: str | None, ids_file: str | Path | No
     values = _read(source, [name])[name]
     if values.ndim != 1 or values.dtype.kind not in "iuSUO":
         raise DataError(f"{source}, {name}: {values.dtype} of shape {values.shape}; identifiers are texts or integers")
-    return f"{source}, {name}", [one.decode() if isinstance(one, bytes) else str(one) for one in values.tolist()]
+    try:
+        ids = [one.decode() if isinstance(one, bytes) else one for one in values.tolist()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source}, {name}: an identifier is no UTF-8 text ({error})") from None
+    strange = next((one for one in ids if not isinstance(one, str | int)), "")
+    if strange != "":
+        raise DataError(f"{source}, {name}: the identifier {strange!r} is neither text nor an integer")
+    return f"{source}, {name}", [str(one) for one in ids]
 
 
 def _read(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -155,13 +163,26 @@ def _listed(found: Iterable[str]) -> str:
 
 
 def _npy(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
-    values = np.load(path, allow_pickle=False)
+    if len(names) > 1:
+        raise DataError(f"{path}: holds one array, but arrays names {_listed(names)}; give .npz, or one layer")
+    values = _plain(path, path.stem, lambda: np.load(path, allow_pickle=False))
     return dict.fromkeys(names or [path.stem], values)
+
+
+def _plain(path: Path, name: str, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """An array that is not pickled."""
+    try:
+        return read()
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        said = "is pickled, which can hold code and is not read; save numbers, or texts as values.astype(str)"
+        raise DataError(f"{path}: '{name}' {said}") from None
 
 
 def _npz(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return {name: _plain(path, name, partial(file.__getitem__, name)) for name in file.files}
 
 
 def _hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -171,22 +192,29 @@ def _hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
         file.visititems(lambda name, node: known.append(name) if isinstance(node, h5py.Dataset) else None)
         for name in names or known:
             plain = name.strip("/")
-            if plain in known:
-                found[name] = np.asarray(
-                    file[plain].asstr()[...] if file[plain].dtype.kind == "O" else file[plain][...]
-                )
+            if isinstance(file.get(plain), h5py.Dataset):  # links as well
+                text = h5py.check_string_dtype(file[plain].dtype) is not None
+                found[name] = np.asarray(file[plain].asstr()[...] if text else file[plain][...])
         return found if len(found) == len(names or known) else found | dict.fromkeys(known, np.empty(0))
 
 
 def _safetensors(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
-    return dict(load_file(path))
+    import torch
+    from safetensors.torch import load_file
+
+    def array(values: torch.Tensor) -> NDArray[Any]:
+        known = not values.is_floating_point() or values.dtype in (torch.float16, torch.float32, torch.float64)
+        made: NDArray[Any] = (values if known else values.float()).numpy()  # NumPy has no bfloat16
+        return made
+
+    return {name: array(values) for name, values in load_file(path).items()}
 
 
 def _parquet(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     try:
         table = pd.read_parquet(path)
     except ImportError:
-        raise DataError(f"{path}: reading parquet needs pyarrow; pip install pyarrow") from None
+        raise DataError(f'{path}: reading parquet needs pyarrow; pip install "repalign[parquet]"') from None
     columns = {name: table[name].tolist() for name in names or table.columns if name in table}
     return {name: np.array(values) for name, values in columns.items()} or dict.fromkeys(table.columns, np.empty(0))
 

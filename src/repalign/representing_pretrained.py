@@ -1,7 +1,8 @@
 """The represent stage of models that were trained elsewhere: they are run on the probe points, layer by layer."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from repalign.models.pretrained import activations, load_folder, load_module
 from repalign.representing_given import checked, write
 from repalign.training.device import chosen_device
 
+logger = logging.getLogger(__name__)
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -29,6 +31,11 @@ def represent(target: str | Path, section: Mapping[str, Any], seed: int, weights
     prepared: Callable[[Any], Tensor] | None = None
     if model["kind"] == "module":
         name = f"{model['call']}, {weights}" if weights is not None else model["call"]
+        if weights is None:
+            torch.manual_seed(seed)  # of weights that the function may draw
+            logger.warning(
+                "%s: no file of weights; those that the function gives, random ones from seed %d", name, seed
+            )
         network = load_module(model["call"], model["options"], weights)
     else:
         name = model["path"]
@@ -63,7 +70,14 @@ def given_points(call: str, options: Mapping[str, Any]) -> Iterator[tuple[str, T
         made = zip(ids, inputs, strict=True)
     if not isinstance(made, Iterable):
         raise PluginError(f"{call}: gives a {type(made).__name__}; expected (identifiers, inputs) or pairs of them")
-    for number, pair in enumerate(made):
+    points = iter(made)
+    for number in count():
+        try:
+            pair = next(points)
+        except StopIteration:
+            return
+        except Exception as error:  # a user's function may raise anything
+            raise PluginError(f"{call}: point {number}: {type(error).__name__}: {error}") from None
         try:
             name, value = pair
             yield str(name), value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))

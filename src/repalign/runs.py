@@ -96,7 +96,7 @@ class RunFiles:
                 self._files.append(file)
                 if store.text(file, "probes") != store.text(self._files[0], "probes"):
                     raise _other_points(self._files[0], file)
-                if "y" in store.names(file, "probes"):
+                if "y" in _kept_of_probes(file):
                     self.labels = store.read(file, "probes/y")
                 self.runs += _runs_of(file, self.setting, str(path))
         except BaseException:
@@ -116,9 +116,14 @@ class RunFiles:
             self._opened.pop().__exit__(None, None, None)
 
 
+def _kept_of_probes(file: h5py.File) -> list[str]:
+    """What a file holds of its probe points: nothing, where rows made elsewhere have no identifiers."""
+    return store.names(file, "probes") if "probes" in store.names(file, "/") else []
+
+
 def _other_points(first: h5py.File, second: h5py.File) -> StoreError:
     """What to say of two files of different probe points."""
-    known = ["probes" in store.names(file, "/") and "id" in store.names(file, "probes") for file in (first, second)]
+    known = ["id" in _kept_of_probes(file) for file in (first, second)]
     said = f"{first.filename} and {second.filename}: their probe points differ"
     if not all(known):
         if any(known):
@@ -135,8 +140,7 @@ def _runs_of(file: h5py.File, setting: str, path: str) -> Iterator[Run]:
     for position, seed in enumerate(file.attrs["seeds"]):
         diverged_at = int(file.attrs["diverged_at"][position])
         candidates = int(file.attrs.get("candidates", 0))
-        grouped = "probes" in store.names(file, "/") and "group" in store.names(file, "probes")
-        groups = store.read(file, "probes/group") if grouped else None
+        groups = store.read(file, "probes/group") if "group" in _kept_of_probes(file) else None
         for step in file.attrs["steps"]:
             group = f"step-{step:07d}"
             encoder, decoder = (

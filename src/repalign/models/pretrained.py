@@ -104,7 +104,11 @@ def activations(
     seen: dict[str, list[Tensor]] = {}
 
     def watch(layer: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda _module, _given, found: seen.setdefault(layer, []).append(_first(found, f"{name}: layer {layer}"))
+        def keep(_module: nn.Module, _given: Any, found: Any) -> None:
+            # A copy, since a later module may work in place.
+            seen.setdefault(layer, []).append(_first(found, f"{name}: layer {layer}").clone())
+
+        return keep
 
     hooks = [known[path].register_forward_hook(watch(layer)) for layer, path in layers.items()]
     model.eval().to(device)

@@ -32,10 +32,13 @@ DIGITS = [
 ]
 CONTRASTIVE = ["default", "default-n_train-100", "default-width-8"]
 LANGUAGE = ["width-8", "width-16"]
-STUDIES = ("angular", "digits", "digits_models", "words", "contrastive", "language", "small_mnist")
+ARCHITECTURES = ["cnn", "residual"]
+STUDIES = ("angular", "digits", "digits_models", "architectures_teacher")
+STUDIES += ("words", "contrastive", "language", "small_mnist")
 BLOCKS = {study: ["seeds-000-002"] for study in STUDIES} | {
     "angular": ["seeds-000-001", "seeds-002-002"],
     "digits_models": ["seeds-000-001"],
+    "architectures_teacher": ["seeds-000-001"],
     "words": ["seeds-000-003"],
     "language": ["seeds-000-001"],
 }
@@ -45,6 +48,7 @@ SETTINGS = {
     "angular": ANGULAR,
     "digits": DIGITS,
     "digits_models": MODELS,
+    "architectures_teacher": ARCHITECTURES,
     "words": ["nce", "notebook"],
     "contrastive": CONTRASTIVE,
     "language": LANGUAGE,
@@ -53,17 +57,22 @@ SETTINGS = {
 ACROSS = {study: [] for study in STUDIES} | {
     "angular": [("teacher", "teacher-width-8")],
     "digits_models": [tuple(MODELS)],
+    "architectures_teacher": [tuple(ARCHITECTURES)],
     "contrastive": [("default-width-8", "default")],
     "language": [("width-16", "width-8")],
 }
 FIG1, FIG2, FIG3, FIG4 = (f"plot_roeder2021_fig{number}" for number in (1, 2, 3, 4))
 FIG2_DIGITS, THEOREM = "plot_roeder2021_fig2_digits", "plot_roeder2021_theorem"
 SHARED = {f"plot_alignment_{kind}" for kind in ("heatmap", "spectrum", "measures", "layers", "map")}
-FIGURES = {FIG1, FIG2, FIG2_DIGITS, THEOREM, FIG3, FIG4} | SHARED
+JOINT = "plot_joint"
+FIGURES = {FIG1, FIG2, FIG2_DIGITS, THEOREM, FIG3, FIG4, JOINT} | SHARED
+# The two-point theory at checkpoints, and the figure that it is drawn in.
+AT_CHECKPOINTS = {"fit_checkpoints architectures_teacher", JOINT}
 FIGURES_OF = {
     "angular": {FIG2, THEOREM},
     "digits": {FIG2_DIGITS, THEOREM},
     "digits_models": SHARED,
+    "architectures_teacher": {JOINT},
     "words": {FIG1},
     "contrastive": {FIG3},
     "language": {FIG4},
@@ -97,7 +106,7 @@ SCORED |= {FIG2, FIG2_DIGITS, THEOREM, FIG3}
 SCORED |= {TRAJECTORIES, COLLAPSE, ALTERNATIVES, XOR, CONTEXT, FINAL, RICH_LAZY, "plot_vanrossem2024_structure"}
 DOWNLOADS = {f"download small/{name}.gz" for name in ("train-images", "train-labels", "t10k-images", "t10k-labels")}
 DATASETS = {"angular_teacher", "angular_hard", "angular_hard_modulo_pi", "digits_real", "digits_teacher"}
-DATASETS |= {"docstrings", "photographs", "sentences", "small_mnist"}
+DATASETS |= {"digits_teacher_4", "docstrings", "photographs", "sentences", "small_mnist"}
 PREPARED = {f"prepare {name}" for name in DATASETS}
 
 
@@ -127,7 +136,8 @@ def chain(study: str, settings: list[str] | None = None, blocks: list[str] | Non
 
 
 def from_represent(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
-    return jobs_of("represent", study, settings, blocks) | from_factor(study, settings, blocks)
+    fits = AT_CHECKPOINTS if study == "architectures_teacher" else set()
+    return jobs_of("represent", study, settings, blocks) | fits | from_factor(study, settings, blocks)
 
 
 def from_factor(study: str, settings: list[str] | None = None, blocks: list[str] | None = None) -> set[str]:
@@ -288,8 +298,8 @@ CHANGES = [
         edit=(f"{LIB}/models/mlp.py", "super().__init__()", "super().__init__()\n        assert depth >= 0"),
     ),
     Change(
-        "a line of a model that one study uses",
-        chain("small_mnist"),
+        "a line of a model that two studies use",
+        chain("small_mnist") | chain("architectures_teacher"),
         edit=(f"{LIB}/models/label_table.py", "return self.vectors", "return 1.0 * self.vectors"),
     ),
     Change(
@@ -304,9 +314,10 @@ CHANGES = [
     ),
     Change(
         "a line of a data set",
-        {"prepare digits_real", "prepare digits_teacher"}
+        {"prepare digits_real", "prepare digits_teacher", "prepare digits_teacher_4"}
         | chain("digits")
         | chain("digits_models")
+        | chain("architectures_teacher")
         | followed(*DIGIT_DYNAMICS),
         edit=(f"{LIB}/datasets/digits.py", "x[order] / 16", "x[order] / 15"),
     ),
@@ -336,7 +347,7 @@ CHANGES = [
     ),
     Change(
         "a line of the theory",
-        fitted(*DYNAMICS),
+        fitted(*DYNAMICS) | AT_CHECKPOINTS,
         edit=(f"{LIB}/theory/effective.py", "fall = np.exp(-2 * kappa * s)", "fall = np.exp(-2.0 * kappa * s)"),
     ),
     Change(

@@ -11,6 +11,8 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 from repalign import store
 
@@ -60,6 +62,17 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size="small", color="0.4")
 
 
+class _Steady(ConstrainedLayoutEngine):
+    """Constrained layout whose solver's last bits, which differ between processes, do not reach the file."""
+
+    def execute(self, fig: Figure) -> Any:
+        grids = super().execute(fig)
+        for axes in fig.axes:
+            place = Bbox(axes.get_position(original=True).get_points().round(9))
+            axes._set_position(place, which="original")  # type: ignore[attr-defined]
+        return grids
+
+
 def save(
     figure: Figure, pdf: str | Path, png: str | Path, csv: str | Path, drawn: pd.DataFrame | Sequence[pd.DataFrame]
 ) -> None:
@@ -67,6 +80,9 @@ def save(
     # The frame of a part of the figure has corners that the layout leaves at 0 or -0; nobody sees it.
     for part in figure.findobj(SubFigure):
         part.patch.set_visible(False)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        figure.set_layout_engine(_Steady(**engine.get()))
     with store.replacing(pdf) as temporary:
         figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     with store.replacing(png) as temporary:

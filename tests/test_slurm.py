@@ -73,7 +73,7 @@ def run(node: Node, folder: Path, *arguments: str) -> subprocess.CompletedProces
         text=True,
         check=False,
         env=environment(node),
-        timeout=400,
+        timeout=900,
     )
 
 

@@ -18,6 +18,7 @@ FIGURES = {
     "alignment_heatmap": "Alignment",
 }
 STUDIES = {"digits", "digits_models", "depth", "width"}
+PADDING = 12  # pixels at the end of a row, which may be out of sight
 R = "results/smoke"
 SITE = ROOT / "site"
 CLICK = "(() => {{ const found = [...document.querySelectorAll({where!r})].find(one => {test}); found.click(); }})()"
@@ -111,7 +112,7 @@ class Report:
         """Neither the page nor its panel is wider than what it has; a long panel may be scrolled down."""
         for part in ("document.documentElement", "document.querySelector('nav')", "document.querySelector('#app')"):
             wide, room = self.browser.run(f"[{part}.scrollWidth, {part}.clientWidth]")
-            assert wide <= room, part
+            assert wide <= room + PADDING, part
 
 
 def check_pictures(report: Report, captions: Path) -> list[str]:
@@ -171,8 +172,9 @@ def test_the_front_page_opens_the_pages(made, browser):
     report = Report(browser, made / R / "report.html")
     text = browser.run("document.querySelector('.prose').textContent")
     assert "smoke scale" in text
-    assert {category for category in report.categories if category in text} == set(report.categories)
-    for page in ("Run times", "The configuration as it was resolved"):
+    named = set(report.categories) - {"Agreement with the papers"}  # whose one page is named instead
+    assert {category for category in report.categories if category in text} == named
+    for page in ("The scorecard", "Run times", "The configuration as it was resolved"):
         report.browser.run(CLICK.format(where=".prose a", test=f"one.textContent === {page!r}"))
         path = next(path for path, one in report.results.items() if one["labels"].get("page") == page)
         browser.wait(f"document.querySelector('iframe')?.src === results[{path!r}].data_uri")
@@ -186,7 +188,7 @@ def test_the_page_of_run_times_names_every_stage(made, browser):
     browser.open(made / R / "report/run_times.html")
     assert browser.run("document.querySelectorAll('table').length") == 3
     cells = browser.run("[...document.querySelectorAll('table')[0].rows].map(row => row.cells[0].textContent)")
-    stages = {path.name for path in (made / R / "benchmarks").iterdir()} - {"report"}
+    stages = {path.name for path in (made / R / "benchmarks").iterdir() if path.is_dir()} - {"report"}
     assert set(cells[1:]) >= stages | {"all"}
     with (made / R / "report/stages.csv").open(encoding="utf-8") as file:
         rows = {row["stage"]: row for row in csv.DictReader(file)}

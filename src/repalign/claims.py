@@ -72,9 +72,7 @@ class Quantity(Section):
     """
 
     name: Sentence
-    table: Annotated[
-        str, Field(pattern=r"^(figures/[^/]+|scores/[^/]+/(pairs|summary|runs)|dynamics/[^/]+/fits)\.csv$")
-    ]
+    table: Annotated[str, Field(pattern=TABLE)]
     where: Filters = Field({})
     column: str | None = None
     over: str | None = None

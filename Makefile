@@ -5,6 +5,8 @@ CORES ?= all
 PIP_OPTIONS ?=
 # Options for snakemake, such as --configfile workflow/presets/smoke.yaml
 OPTIONS ?=
+# Processes for make test; one of them runs the tests of the whole pipeline, which take two cores part of the time.
+WORKERS ?= 2
 # Where make report writes.
 REPORT ?= results/report.html
 BIN := .venv/bin
@@ -40,7 +42,7 @@ report: $(READY) ## One HTML file with every figure, caption, table and run time
 	$(BIN)/snakemake --report $(REPORT) --report-stylesheet workflow/report/style.css report_pages $(OPTIONS)
 
 test: $(READY) ## All tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 slurm: ## Install a SLURM of one node, for its tests (Debian, as root)
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \

@@ -14,6 +14,14 @@ def _idx(path, array):
     path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """One worker has all tests on the finished run, first, as they take longest; a file's other tests stay together."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("finished" if "finished" in item.fixturenames else item.path.name))
+    items.sort(key=lambda item: "finished" not in item.fixturenames)
+
+
 @pytest.fixture(scope="session")
 def small_mnist(tmp_path_factory):
     """A mirror with four idx files of random images, and the download and data set sections that name them."""

@@ -23,7 +23,7 @@ from repalign.errors import ConfigError
 from repalign.measures.catalogue import MEASURES as MEASURE
 from repalign.measures.evidence import Evidence, judged
 from repalign.plots import pairs as of_pairs
-from repalign.plots.style import styled
+from repalign.plots.style import save, styled
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("heatmap", "spectrum", "measures", "layers", "map")
@@ -316,6 +316,20 @@ def test_a_spectrum_without_shuffled_points_has_no_band_and_counts_nothing(tmp_p
     assert ("above all chance" in texts(canvas)) == shuffled
     assert [len(axes.collections) for axes in canvas.axes[:2]] == [shuffled, shuffled]
     assert ("neither the range of chance nor a count" in numbers["null"]) != shuffled
+
+
+def test_the_last_bits_of_coordinates_do_not_reach_the_files(tmp_path: Path) -> None:
+    """They differ between processes, in layouts and transforms."""
+    x = np.random.default_rng(0).uniform(size=200)
+    for name, points in {"one": x, "other": x * (1 + 1e-11)}.items():
+        with styled():
+            figure, axes = plt.subplots()
+            axes.plot(points, points, "o")
+            axes.text(points[0], points[1], "a")
+            axes.axvline(points[2])
+            save(figure, *(tmp_path / f"{name}.{kind}" for kind in ("pdf", "png", "csv")), pd.DataFrame({"x": points}))
+    for kind in ("pdf", "png", "csv"):
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"other.{kind}").read_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)

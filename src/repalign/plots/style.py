@@ -1,18 +1,19 @@
 """The look of every figure, and figure files whose bytes depend on what is drawn alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends import backend_pdf
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.transforms import Bbox
 
 from repalign import store
 
@@ -62,15 +63,17 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size="small", color="0.4")
 
 
-class _Steady(ConstrainedLayoutEngine):
-    """Constrained layout whose solver's last bits, which differ between processes, do not reach the file."""
+@contextmanager
+def _short_numbers() -> Iterator[None]:
+    """Coordinates in a pdf to 4 decimals of a point: the last bits of a layout or a transform, which may differ between
+    processes, do not reach the file."""
+    whole: Callable[[Any], bytes] = backend_pdf.pdfRepr
 
-    def execute(self, fig: Figure) -> Any:
-        grids = super().execute(fig)
-        for axes in fig.axes:
-            place = Bbox(axes.get_position(original=True).get_points().round(9))
-            axes._set_position(place, which="original")  # type: ignore[attr-defined]
-        return grids
+    def short(value: Any) -> bytes:
+        return whole(round(float(value), 4) if isinstance(value, (float, np.floating)) else value)
+
+    with mock.patch.object(backend_pdf, "pdfRepr", short):
+        yield
 
 
 def save(
@@ -80,10 +83,7 @@ def save(
     # The frame of a part of the figure has corners that the layout leaves at 0 or -0; nobody sees it.
     for part in figure.findobj(SubFigure):
         part.patch.set_visible(False)
-    engine = figure.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
-        figure.set_layout_engine(_Steady(**engine.get()))
-    with store.replacing(pdf) as temporary:
+    with store.replacing(pdf) as temporary, _short_numbers():
         figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     with store.replacing(png) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -42,7 +42,7 @@ report: $(READY) ## One HTML file with every figure, caption, table and run time
 	$(BIN)/snakemake --report $(REPORT) --report-stylesheet workflow/report/style.css report_pages $(OPTIONS)
 
 test: $(READY) ## All tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 slurm: ## Install a SLURM of one node, for its tests (Debian, as root)
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \

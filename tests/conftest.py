@@ -14,12 +14,27 @@ def _idx(path, array):
     path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0))
 
 
-@pytest.hookimpl(tryfirst=True)
+# Files with tests on the finished run, which takes minutes and is changed and put back: one process has them all.
+ON_FINISHED = ("test_pipeline.py", "test_scale.py", "test_scorecard.py")
+
+
 def pytest_collection_modifyitems(items):
-    """One worker has all tests on the finished run, first, as they take longest; a file's other tests stay together."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("finished" if "finished" in item.fixturenames else item.path.name))
-    items.sort(key=lambda item: "finished" not in item.fixturenames)
+    """Those that take longest come first, so that no process waits at the end."""
+    items.sort(key=lambda item: item.path.name not in ON_FINISHED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests run in one process, since they share fixtures; those on the finished run are one file here."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "finished" if file.endswith(ON_FINISHED) else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

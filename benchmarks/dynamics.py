@@ -28,7 +28,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 from torch import nn
 
-from repalign import dynamics
+from repalign import history
 from repalign.datasets.problems import Problem, two_points
 from repalign.models import families
 from repalign.theory import effective, fitting
@@ -102,7 +102,7 @@ def fits(repeats: int) -> None:
     for name, (changed, rate, layer) in ROWS.items():
         problem = two_points(1.0, 0.5**0.5)
         (record,), _ = full_batch.train(model_of(**changed), section_of(rate, 6000), [problem], [0], [layer])
-        run = dynamics.Run(
+        run = history.Run(
             0, problem.pairs, problem.input_distances(), problem.output_distances(), np.array([layer]), record
         )
         seen, pair = run.trajectory(), Pair(*run.start())

@@ -4,13 +4,13 @@ import json
 
 import pandas as pd
 
-from repalign import dynamics, fits, store
+from repalign import fits, history, store
 from repalign.jobs import job
 
 if "snakemake" in globals():
     with job(snakemake.log[0]):
         parts = [
-            fits.table(dynamics.read_history(path), setting, part["fit"])
+            fits.table(history.read(path), setting, part["fit"])
             for setting, part in json.loads(snakemake.params.section).items()
             for path in part["histories"]
         ]

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
-from repalign import dynamics, store
+from repalign import history, store
 from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.plots.style import letter, save, series_colours, styled, write_caption
@@ -131,7 +131,7 @@ if "snakemake" in globals():
         table = store.read_csv(files["fits"])
         first = section["settings"][0]
         runs = {
-            name: [run for path in files["histories"][name] for run in dynamics.read_history(path)]
+            name: [run for path in files["histories"][name] for run in history.read(path)]
             for name in section["settings"]
         }
         found = errors(table, section["settings"])

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from sklearn.manifold import MDS
 
-from repalign import dynamics
+from repalign import history
 from repalign.datasets.problems import context_features
 from repalign.jobs import job
 from repalign.plots.style import letter, save, series_colours, styled, write_caption
@@ -126,7 +126,7 @@ if "snakemake" in globals():
         section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
         rows, runs = [], {}
         for setting, found in files["settings"].items():
-            runs[setting] = [run for path in found["histories"] for run in dynamics.read_history(path)]
+            runs[setting] = [run for path in found["histories"] for run in history.read(path)]
             for run in runs[setting]:
                 rows += rows_of(run, setting, files["grid"], {name: found[name] for name in KEPT})
         table = pd.DataFrame(rows)

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
-from repalign import dynamics, store
+from repalign import history, store
 from repalign.errors import StoreError
 from repalign.jobs import job
 from repalign.plots.style import letter, save, say, series_colours, styled, write_caption
@@ -259,7 +259,7 @@ if "snakemake" in globals():
         section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
         table = read(files["fits"], section["setting"])
         paths = files["histories"][section["setting"]]
-        runs = sorted((run for path in paths for run in dynamics.read_history(path)), key=lambda run: run.seed)
+        runs = sorted((run for path in paths for run in history.read(path)), key=lambda run: run.seed)
         with styled():
             figure, drawn = draw(table, runs, section["drawn"])
             save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, drawn)

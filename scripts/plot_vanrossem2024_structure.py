@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 from scipy.spatial.distance import cdist
 
-from repalign import dynamics, store
+from repalign import history, store
 from repalign.datasets import dataset
 from repalign.errors import DataError
 from repalign.jobs import job
@@ -187,7 +187,7 @@ if "snakemake" in globals():
     with job(snakemake.log[0]):
         section, files = json.loads(snakemake.params.section), json.loads(snakemake.params.files)
         setting, bandwidth = section["setting"], section["bandwidth"]
-        runs = [run for path in files["histories"][setting] for run in dynamics.read_history(path)]
+        runs = [run for path in files["histories"][setting] for run in history.read(path)]
         kept = sorted((run for run in runs if not run.record.diverged), key=lambda run: run.seed)
         table = store.read_csv(files["fits"])
         states = table[table["setting"] == setting].groupby("seed")["state"].first().to_dict()

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from repalign import dynamics
+from repalign import dynamics, history
 from repalign.jobs import job
 
 if "snakemake" in globals():
@@ -14,4 +14,4 @@ if "snakemake" in globals():
         seeds = json.loads(snakemake.params.seeds)["seeds"]
         label = f"train {snakemake.wildcards.study}/{snakemake.wildcards.setting}"
         runs = dynamics.train(section, seeds, label, snakemake.input.get("data"))
-        dynamics.write_history(snakemake.output.history, runs, snakemake.params.section)
+        history.write(snakemake.output.history, runs, snakemake.params.section)

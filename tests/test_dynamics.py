@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from repalign import dynamics, fits
+from repalign import dynamics, fits, history
 from repalign.datasets import problems
 from repalign.datasets.dataset import Dataset
 from repalign.datasets.problems import Problem, two_points
@@ -481,28 +481,28 @@ def test_history_files_hold_what_was_recorded(tmp_path):
     runs = dynamics.train(section, [0, 1], "x")
     assert len({len(run.record.loss) for run in runs}) > 1
     path = tmp_path / "history.h5"
-    dynamics.write_history(path, runs, "{}")
-    for run, found in zip(runs, dynamics.read_history(path), strict=True):
+    history.write(path, runs, "{}")
+    for run, found in zip(runs, history.read(path), strict=True):
         assert found.seed == run.seed
         np.testing.assert_allclose(found.record.h2, run.record.h2, rtol=1e-6)
         np.testing.assert_allclose(found.trajectory(0, 1), run.trajectory(0, 1), rtol=1e-5, atol=1e-7)
         assert found.start()[1] == run.start()[1]
     first = path.read_bytes()
-    dynamics.write_history(path, runs, "{}")
+    history.write(path, runs, "{}")
     assert path.read_bytes() == first
     path.write_bytes(first[: len(first) // 2])
     with pytest.raises(StoreError, match=r"history\.h5"):
-        dynamics.read_history(path)
+        history.read(path)
 
 
 def test_history_files_hold_snapshots(tmp_path):
     problem = problems.labels(labelled(), 3, 30, 0)
     record, kept = regression.train(model_of(), section_of(epochs=2, batch_size=16), problem, 4, [2], [0, 2])
-    run = dynamics.Run(
+    run = history.Run(
         4, problem.pairs, problem.input_distances(), problem.output_distances(), np.array([2]), record, kept
     )
-    dynamics.write_history(tmp_path / "history.h5", [run], "{}")
-    (found,) = dynamics.read_history(tmp_path / "history.h5")
+    history.write(tmp_path / "history.h5", [run], "{}")
+    (found,) = history.read(tmp_path / "history.h5")
     np.testing.assert_array_equal(found.snapshots.h, kept.h)
     np.testing.assert_array_equal(found.snapshots.accuracy, kept.accuracy)
 
@@ -511,8 +511,8 @@ def test_snapshots_of_several_problems_of_one_seed_are_kept_apart(tmp_path):
     section = study_section(train=section_of(epochs=3, batch_size=2))
     section["data"]["output_distances"] = [0.25, 0.5, 1.0]
     runs = dynamics.train(section, [3, 4], "x")
-    dynamics.write_history(tmp_path / "history.h5", runs, "{}")
-    found = dynamics.read_history(tmp_path / "history.h5")
+    history.write(tmp_path / "history.h5", runs, "{}")
+    found = history.read(tmp_path / "history.h5")
     assert [run.seed for run in found] == [3, 3, 3, 4, 4, 4]
     for run, other in zip(runs, found, strict=True):
         np.testing.assert_array_equal(run.snapshots.h, other.snapshots.h)
@@ -522,8 +522,8 @@ def test_snapshots_of_several_problems_of_one_seed_are_kept_apart(tmp_path):
 def test_history_files_hold_diverged_runs(tmp_path):
     section = study_section(train=section_of(epochs=40, rate=1e3))
     runs = dynamics.train(section, [0, 2], "x")
-    dynamics.write_history(tmp_path / "history.h5", runs, "{}")
-    for run, found in zip(runs, dynamics.read_history(tmp_path / "history.h5"), strict=True):
+    history.write(tmp_path / "history.h5", runs, "{}")
+    for run, found in zip(runs, history.read(tmp_path / "history.h5"), strict=True):
         assert run.record.diverged
         assert found.record.diverged
         assert len(found.record.loss) == len(run.record.loss) < 40

@@ -32,7 +32,7 @@ ROOMS = [
     {"alignment"},
     {"models"},
     {"store"},
-    {"datasets"},
+    {"datasets", "history"},
     {"training"},
     {"representing", "representing_given", "representing_language", "representing_pretrained", "runs", "dynamics"},
     {"fits", "checkpoint_fits"},

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from repalign import dynamics
+from repalign import history
 from repalign.errors import StoreError
 from repalign.plots import trajectories
 from repalign.theory import collapse, effective
 from repalign.theory.collapse import Course
 from repalign.theory.effective import Pair, Rates
-from repalign.training.full_batch import Record
 
 RATES = (Rates(1e-3, 4e-2), Rates(4e-3, 3e-3), Rates(2e-3, 2.5e-3), Rates(8e-4, 1e-2), Rates(6e-3, 9e-3))
 
@@ -138,12 +137,12 @@ def test_thinned_keeps_both_ends(count):
     assert (np.diff(kept) > 0).all()
 
 
-def history(path, seed):
+def recorded(path, seed):
     """One run on the default two points, with constant h, y and w."""
     h2, y2, w = (np.full((5, 1, *layer), value) for layer, value in (((1,), 0.1), ((), 0.2), ((), -0.1)))
-    record = Record(h2, y2, w, np.ones(5))
-    run = dynamics.Run(seed, np.array([[0, 1]]), np.ones(1), np.full(1, 0.5), np.array([3]), record)
-    dynamics.write_history(path, [run], "{}")
+    record = history.Record(h2, y2, w, np.ones(5))
+    run = history.Run(seed, np.array([[0, 1]]), np.ones(1), np.full(1, 0.5), np.array([3]), record)
+    history.write(path, [run], "{}")
 
 
 def test_runs_are_matched_with_the_rows_of_their_seeds(tmp_path):
@@ -157,7 +156,7 @@ def test_runs_are_matched_with_the_rows_of_their_seeds(tmp_path):
     fits.write_text("\n".join([header, *rows]) + "\n")
     paths = [tmp_path / f"{seed}.h5" for seed in (2, 1, 3)]
     for path in paths:
-        history(path, int(path.stem))
+        recorded(path, int(path.stem))
     found = trajectories.read(fits, {"a": paths[:2]})["a"]
     assert [(run.seed, run.row["mean_r2"], run.row["system"]) for run in found] == [
         (1, 0.1, "theory"),

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repalign.dynamics import Run
 from repalign.errors import StoreError
+from repalign.history import Run
 from repalign.theory import effective, fitting
 from repalign.theory.effective import Pair, Rates
 

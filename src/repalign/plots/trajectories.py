@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from repalign import dynamics, store
+from repalign import history, store
 from repalign.errors import StoreError
 from repalign.theory import effective
 from repalign.theory.effective import Floats, Pair, Rates
@@ -62,13 +62,13 @@ def read(fits: str | Path, histories: Mapping[str, Sequence[str | Path]]) -> dic
     table = table[table["system"] == "theory"]
     found = {}
     for setting, paths in histories.items():
-        runs = [run for path in paths for run in dynamics.read_history(path)]
+        runs = [run for path in paths for run in history.read(path)]
         own = table[table["setting"] == setting]
         found[setting] = [_fitted(setting, run, own, fits) for run in sorted(runs, key=lambda run: run.seed)]
     return found
 
 
-def _fitted(setting: str, run: dynamics.Run, table: pd.DataFrame, fits: str | Path) -> Fitted:
+def _fitted(setting: str, run: history.Run, table: pd.DataFrame, fits: str | Path) -> Fitted:
     start = Pair(*run.start())
     rows = table[(table["seed"] == run.seed) & (table["layer"] == run.layers[0])]
     rows = rows[(rows["point_a"] == run.pairs[0, 0]) & (rows["point_b"] == run.pairs[0, 1])]

@@ -7,42 +7,22 @@ from the forward pass that the step needs; with dropout the record needs a pass 
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from tqdm import tqdm
 
 from repalign.datasets.problems import Problem
+from repalign.history import Record
 from repalign.models import families
 from repalign.training import fused
 from repalign.training.device import chosen_device
 
 logger = logging.getLogger(__name__)
-Floats = NDArray[np.float64]
 CHUNK = 500  # epochs between two updates of the progress bar
-
-
-@dataclass
-class Record:
-    """What a run recorded before each step.
-
-    h2: epochs x pairs x layers; y2, w: epochs x pairs; loss: epochs. A run that ended early has fewer epochs.
-    """
-
-    h2: Floats
-    y2: Floats
-    w: Floats
-    loss: Floats
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the run left the finite numbers."""
-        return not all(np.isfinite(part).all() for part in (self.h2, self.y2, self.w, self.loss))
 
 
 def train(

@@ -6,7 +6,6 @@ is part of the product, and nothing is recorded for automatic differentiation.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from repalign.datasets.problems import Problem
+from repalign.history import Floats, Record, Snapshots
 from repalign.models import families
 from repalign.models.families import FullyConnected
 from repalign.training.device import chosen_device
-from repalign.training.full_batch import Floats, Record, loss_scale, optimiser
+from repalign.training.full_batch import loss_scale, optimiser
 
 logger = logging.getLogger(__name__)
 _ops = torch.ops.aten
@@ -32,22 +32,6 @@ SLOPES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "elu": lambda grad, z, a: _ops.elu_backward(grad, 1.0, 1.0, 1.0, False, z),
     "silu": lambda grad, z, a: _ops.silu_backward(grad, z),
 }
-
-
-@dataclass
-class Snapshots:
-    """Representations of the probe points at some epochs, and how well the network does there.
-
-    epochs: snapshots; h: snapshots x layers x points x units (float32); loss, accuracy: of the test points, or of all
-    points and NaN where there is no test set with labels; rounded: share of test points whose outputs, each rounded,
-    are the target.
-    """
-
-    epochs: NDArray[np.int64]
-    h: NDArray[np.float32]
-    loss: Floats
-    accuracy: Floats
-    rounded: Floats
 
 
 class _Plain:

@@ -61,7 +61,12 @@ rule fit_checkpoints:
     input:
         lambda wildcards: sorted(set(leaves(checkpoint_fits(wildcards.study)))),
     output:
-        fits=f"{R}/dynamics/{{study}}/fits.csv",
+        fits=report(
+            f"{R}/dynamics/{{study}}/fits.csv",
+            caption="../report/pages/fits.rst",
+            category="Studies",
+            labels={"study": "{study}", "table": "fits", "scale": CONFIG.scale},
+        ),
     log:
         f"{R}/logs/fit/{{study}}.log",
     benchmark:

@@ -5,6 +5,7 @@ FIGURE_LABELS = {
     for name, figure in CONFIG.figures.items()
 }
 PAPERS = {"roeder2021": "Roeder, Metz, Kingma 2021", "vanrossem2024": "van Rossem, Saxe 2024", "joint": "Both papers"}
+CATEGORIES = {name: PAPERS.get(one.plot.partition("_")[0], "Alignment") for name, one in CONFIG.figures.items()}
 
 # One rule a figure, so that each has its own inputs and its own place in the report.
 for figure_name, figure in CONFIG.figures.items():
@@ -21,13 +22,13 @@ for figure_name, figure in CONFIG.figures.items():
             png=report(
                 f"{R}/figures/{figure_name}.png",
                 caption=f"{Path.cwd()}/{R}/figures/{figure_name}.rst",
-                category=PAPERS.get(figure.plot.partition("_")[0], "Alignment"),
+                category=CATEGORIES[figure_name],
                 labels=FIGURE_LABELS[figure_name] | {"shows": "picture"},
             ),
             csv=report(
                 f"{R}/figures/{figure_name}.csv",
                 caption=f"{Path.cwd()}/{R}/figures/{figure_name}.rst",
-                category=PAPERS.get(figure.plot.partition("_")[0], "Alignment"),
+                category=CATEGORIES[figure_name],
                 labels=FIGURE_LABELS[figure_name] | {"shows": "table"},
             ),
             caption=f"{R}/figures/{figure_name}.rst",

@@ -69,11 +69,6 @@ def plugins_of(*parts):
     return tuple(part.call for part in parts if hasattr(part, "call"))
 
 
-def memory(megabytes):
-    """More with every attempt: a job that ran out of memory on a cluster is submitted again where `retries` is set."""
-    return lambda wildcards, attempt: megabytes * attempt
-
-
 def own_measures(measures):
     return tuple(name for name in measures if ":" in name)
 

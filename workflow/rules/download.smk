@@ -10,7 +10,6 @@ rule download:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=500,
         mirror=CONFIG.download.mirror or "",
         timeout=lambda wildcards: f"{CONFIG.download.timeout}",
         attempts=CONFIG.download.attempts,

@@ -13,8 +13,6 @@ rule train_dynamics:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(trained_dynamics(setting(wildcards))),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
@@ -42,8 +40,6 @@ rule fit_dynamics:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(
             {
@@ -76,8 +72,6 @@ rule fit_checkpoints:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(checkpoint_fits(wildcards.study)),
         code=code("fit_checkpoints.py"),

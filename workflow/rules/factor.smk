@@ -11,8 +11,6 @@ rule factor:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(
             {key: getattr(setting(wildcards).score, key) for key in ("folds", "seed", "device")}

@@ -13,8 +13,6 @@ rule represent_given:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(16000),
     params:
         section=lambda wildcards: canonical({"arrays": setting(wildcards).arrays, "ids": setting(wildcards).ids}),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
@@ -38,8 +36,6 @@ rule represent_pretrained:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(16000),
     params:
         section=pretrained_section,
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),

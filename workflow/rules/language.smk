@@ -11,7 +11,6 @@ rule fetch_model:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
         hub=CONFIG.download.models or "",
     params:
         section=lambda wildcards: canonical(hub_model(wildcards)),
@@ -35,8 +34,6 @@ rule train_language:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(model=setting(wildcards).model, train=setting(wildcards).train),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
@@ -60,8 +57,6 @@ rule represent_language:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(16000),
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
         runs=lambda wildcards: canonical(language_runs(wildcards)),

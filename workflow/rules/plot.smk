@@ -39,8 +39,6 @@ for figure_name, figure in CONFIG.figures.items():
         conda:
             ENVIRONMENT
         threads: 1
-        resources:
-            mem_mb=memory(2000),
         params:
             plot=figure.plot,
             section=canonical(figure),

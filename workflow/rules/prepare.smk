@@ -10,8 +10,6 @@ rule prepare:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(2000),
     params:
         section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
         packages=lambda wildcards: canonical(package_versions(wildcards)),

@@ -21,8 +21,6 @@ rule resolved_config:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(500),
     params:
         section=lambda wildcards: resolved(),
         code=code("resolved_config.py"),
@@ -45,8 +43,6 @@ rule run_times:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(500),
     params:
         folder=f"{R}/benchmarks",
         scale=CONFIG.scale,
@@ -74,8 +70,6 @@ rule report_page:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(500),
     params:
         title=lambda wildcards: REPORT_PAGES[wildcards.page][1],
         parts=lambda wildcards: canonical(parts=REPORT_PAGES[wildcards.page][2]),

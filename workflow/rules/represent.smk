@@ -13,8 +13,6 @@ rule represent:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
         code=lambda wildcards: code(

@@ -11,8 +11,6 @@ rule score:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(pair_score(wildcards)),
         settings=lambda wildcards: canonical(settings=paired_settings(wildcards.pairing)),

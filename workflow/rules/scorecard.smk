@@ -12,8 +12,6 @@ rule scorecard:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(2000),
     params:
         section=lambda wildcards: canonical(scored_claims()),
         code=code("scorecard.py"),

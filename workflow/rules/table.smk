@@ -23,8 +23,6 @@ rule table:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(confidence=CONFIG.studies[wildcards.study].score.confidence),
         code=lambda wildcards: code("table.py", own=own_measures(study_measures(wildcards.study))),

@@ -13,8 +13,6 @@ rule train:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=memory(4000),
     params:
         section=lambda wildcards: canonical(train=setting(wildcards).train, n_train=setting(wildcards).data.n_train),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),

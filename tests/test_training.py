@@ -1,6 +1,10 @@
 """Training of many seeds against plain loops of one, candidate sets, divergence, and the files of a block of runs."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from repalign.models.discriminative import ManySeeds, build
 from repalign.training import files, minibatch
 from repalign.training.losses import discriminative_loss, sample_candidates
 from repalign.training.minibatch import train
+from repalign.training.optimiser import Optimiser
 
 torch.set_num_threads(1)  # more threads wait for each other on a busy machine
 CPU = torch.device("cpu")
@@ -401,6 +406,49 @@ def test_a_weights_file_of_another_origin_is_refused(tmp_path):
 
 
 # --- devices --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"kind": "sgd", "momentum": 0.0}, lambda values: torch.optim.SGD(values, 0.03, 0.0, weight_decay=0.1)),
+        ({"kind": "sgd", "momentum": 0.9}, lambda values: torch.optim.SGD(values, 0.03, 0.9, weight_decay=0.1)),
+        ({"kind": "adam"}, lambda values: torch.optim.Adam(values, 0.03, weight_decay=0.1)),
+    ],
+    ids=["plain", "momentum", "adam"],
+)
+def test_steps_are_those_of_torch_optim(given, made):
+    def parameters():
+        rng = torch.Generator().manual_seed(0)
+        return {name: torch.randn(4, 3, generator=rng).requires_grad_() for name in ("a", "b", "unused")}
+
+    def loss(values):
+        return (values["a"].tanh() @ values["b"].T).square().sum()
+
+    ours, theirs = parameters(), parameters()
+    before = ours["unused"].detach().clone()
+    own = Optimiser(given | {"learning_rate": 0.03, "weight_decay": 0.1}, ours)
+    other = made(list(theirs.values()))
+    for _ in range(30):
+        for optimiser, values in ((own, ours), (other, theirs)):
+            optimiser.zero_grad()
+            loss(values).backward()
+            optimiser.step()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-6)
+    assert torch.equal(ours["unused"], before)
+
+
+def test_training_does_not_wait_for_the_compiler_of_torch():
+    """Its import takes longer than a small network trains."""
+    program = (
+        "import sys\nfrom test_training import data, section, train\n"
+        "train(section(steps=2), data.__wrapped__(), [0, 1])\nprint('torch._dynamo' in sys.modules)\n"
+    )
+    folder = Path(__file__).parent
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent / "src")])}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_auto_is_cuda_where_there_is_one():

@@ -20,6 +20,7 @@ from repalign.history import Record
 from repalign.models import families
 from repalign.training import fused
 from repalign.training.device import chosen_device
+from repalign.training.optimiser import Optimiser
 
 logger = logging.getLogger(__name__)
 CHUNK = 500  # epochs between two updates of the progress bar
@@ -120,7 +121,7 @@ def _train_together(
     y = torch.from_numpy(np.stack([problem.y for problem in problems])).to(device)
     pairs = torch.from_numpy(np.stack([problem.pairs for problem in problems])).to(device)
     scale, epochs, stop = loss_scale(section, problems[0].y.size), section["epochs"], section["stop_loss"] or 0.0
-    stepper = optimiser(section["optimiser"], parameters)
+    stepper = Optimiser(section["optimiser"], parameters)
     dropped = getattr(skeleton, "dropout", nn.Dropout(0.0)).p > 0
     torch.manual_seed(int(np.random.SeedSequence([*seeds, 4]).generate_state(1)[0]))
 
@@ -180,11 +181,3 @@ def _differences(values: Tensor, pairs: Tensor) -> Tensor:
     units = values.shape[2]
     first, second = (values.gather(1, pairs[:, :, side, None].expand(-1, -1, units)) for side in (0, 1))
     return first - second
-
-
-def optimiser(section: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
-    """What an `optimiser` section asks for, over these parameters."""
-    rate, decay = section["learning_rate"], section["weight_decay"]
-    if section["kind"] == "adam":
-        return torch.optim.Adam(parameters.values(), lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(parameters.values(), lr=rate, momentum=section["momentum"], weight_decay=decay, fused=True)

@@ -21,6 +21,7 @@ from repalign.training.losses import (
     notebook_loss,
     sample_candidates,
 )
+from repalign.training.optimiser import Optimiser
 
 logger = logging.getLogger(__name__)
 EVALUATION_ROWS = 4096
@@ -51,7 +52,7 @@ def train(section: Mapping[str, Any], data: Dataset, seeds: Sequence[int], label
     device = chosen_device(section["device"])
     models = ManySeeds(section, data.x_train.shape[1], data.classes or data.y_train.shape[1], device)
     weights = {name: value.requires_grad_() for name, value in models.initial_weights(seeds).items()}
-    optimiser = _optimiser(section["optimiser"], weights)
+    optimiser = Optimiser(section["optimiser"], weights)
     x_train, y_train = torch.from_numpy(data.x_train).to(device), torch.from_numpy(data.y_train).to(device)
     x_test, y_test = torch.from_numpy(data.x_test).to(device), torch.from_numpy(data.y_test).to(device)
     batches = _batches(seeds, len(data.y_train), section["batch_size"])
@@ -147,13 +148,6 @@ class _Noise:
         else:
             drawn = [rng.integers(self.classes, size=self.shape) for rng in self.rngs]
         return torch.from_numpy(np.stack(drawn))
-
-
-def _optimiser(section: Mapping[str, Any], weights: Weights) -> torch.optim.Optimizer:
-    rate, decay = section["learning_rate"], section["weight_decay"]
-    if section["kind"] == "adam":
-        return torch.optim.Adam(weights.values(), lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(weights.values(), lr=rate, momentum=section["momentum"], weight_decay=decay, fused=True)
 
 
 def _batches(seeds: Sequence[int], n: int, size: int) -> Iterator[Tensor]:

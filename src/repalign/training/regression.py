@@ -19,7 +19,8 @@ from repalign.history import Floats, Record, Snapshots
 from repalign.models import families
 from repalign.models.families import FullyConnected
 from repalign.training.device import chosen_device
-from repalign.training.full_batch import loss_scale, optimiser
+from repalign.training.full_batch import loss_scale
+from repalign.training.optimiser import Optimiser
 
 logger = logging.getLogger(__name__)
 _ops = torch.ops.aten
@@ -132,7 +133,7 @@ def _stepper(network: _Plain, section: Mapping[str, Any]) -> Callable[[Tensor, T
     own = section["optimiser"]
     fused = own["kind"] == "sgd" and not own["momentum"] and not own["weight_decay"]
     parameters = {f"{i}": value for i, value in enumerate([*network.weights, *network.biases])}
-    stepper = None if fused else optimiser(own, parameters)
+    stepper = None if fused else Optimiser(own, parameters)
     rate = own["learning_rate"]
 
     def descend(layer: int, delta: Tensor, inputs: Tensor) -> None:

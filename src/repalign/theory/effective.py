@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
+from scipy.integrate import odeint
 from scipy.special import exprel
 
 Floats = NDArray[np.float64]
@@ -100,8 +100,9 @@ def integrated(t: Floats, pair: Pair, rates: Rates, system: str = "theory", rtol
     with np.errstate(all="ignore"), warnings.catch_warnings(), suppress(_TooStiff):
         warnings.simplefilter("ignore")  # LSODA tells of every step that it cannot take
         start = np.array([pair.h, pair.y, pair.w])
-        solved = solve_ivp(flow, (0.0, float(t[-1])), start, method="LSODA", t_eval=t, rtol=rtol, atol=1e-10)
-        found[:, : solved.y.shape[1]] = solved.y
+        solved, about = odeint(flow, start, t, rtol=rtol, atol=1e-10, tfirst=True, full_output=True, mxstep=MOST_CALLS)
+        reached = np.logical_and.accumulate([True, *(about["tcur"] >= t[1:])])
+        found[:, reached] = solved[reached].T
     return found
 
 

@@ -771,7 +771,8 @@ def test_a_diverged_study_is_drawn_marked_and_counted(tmp_path):
             },
         },
     )
-    snakemake(folder, overlays=OVERLAYS)
+    drawn = ("roeder2021_fig2_digits", "roeder2021_theorem", "vanrossem2024_structure", "vanrossem2024_pairs")
+    snakemake(folder, *(f"{R}/figures/{name}.png" for name in drawn), overlays=OVERLAYS)
     caption = (folder / f"{R}/figures/roeder2021_fig2_digits.rst").read_text()
     assert "6 runs in all, of which\n6 diverged" in caption
     pairs = (folder / f"{R}/scores/digits/pairs.csv").read_text()

@@ -26,14 +26,16 @@ def compared(table, settings, rates):
 
 
 def agreement(rows):
-    """By seed: Pearson's r over the pairs, median relative error, and the largest relative change from the start."""
+    """By seed: Pearson's r over the pairs, median relative error, and the relative change from the start: largest,
+    median, and of all pairs together (root of the sums of squares)."""
     found = []
     for seed, own in rows[rows["state"] == "learned"].groupby("seed"):
         r = np.corrcoef(own["theory"], own["experiment"])[0, 1]
         error = (own["experiment"] / own["theory"] - 1).abs().median()
         moved = (own["experiment"] / own["start"] - 1).abs()
-        found.append({"seed": seed, "r": r, "error": error, "moved": moved.max(), "moved_median": moved.median()})
-    return pd.DataFrame(found, columns=["seed", "r", "error", "moved", "moved_median"])
+        together = np.linalg.norm(own["experiment"] - own["start"]) / np.linalg.norm(own["start"])
+        found.append((seed, r, error, moved.max(), moved.median(), together))
+    return pd.DataFrame(found, columns=["seed", "r", "error", "moved", "moved_median", "moved_together"])
 
 
 def change(found):
@@ -41,7 +43,10 @@ def change(found):
     if found.empty:
         return "unknown, as no run learned"
     middle, most = found["moved_median"].median(), found["moved"].max()
-    return f"{100 * middle:.2g} % (at most {100 * most:.2g} %)" if middle < 1 else f"{middle + 1:.2g}-fold"
+    if middle >= 1:
+        return f"{middle + 1:.2g}-fold"
+    together = ", ".join(f"{100 * value:.2g}" for value in sorted(found["moved_together"]))
+    return f"{100 * middle:.2g} % (at most {100 * most:.2g} %; the six pairs of a network together: {together} %)"
 
 
 def matrix(rows, column):

@@ -81,6 +81,7 @@ def draw(drawn, errors_of, recorded, names):
         axes.set_title(title, size="x-small")
         axes.set_xlabel("epoch", size="small")
         axes.locator_params(axis="x", nbins=3)
+    panels[0].set_ylabel("squared distance, w", size="small")
     letter(panels[0], "a")
     handles = [Line2D([], [], color=colour, lw=1.6, label=name) for name, colour in colours.items()]
     handles.append(Line2D([], [], color="0.1", lw=0.9, ls="--", label="best fit"))

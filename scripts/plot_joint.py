@@ -125,14 +125,15 @@ def quartiles(pairs, measure):
 
 
 def draw_training(above, below, pairs, lowest):
-    """Alignment above, disagreement of outputs below, along training. Returns what is drawn."""
+    """Alignment above, disagreement of outputs below, along training. Returns the numbers, also where the figure ends."""
     drawn = []
     for axes, measures in ((above, ALIGNMENT), (below, OUTPUTS)):
         for measure in measures:
             found = quartiles(pairs, measure)
             drawn.append(found)
             if axes is above:
-                found[["low", "median", "high"]] = found[["low", "median", "high"]].clip(lower=lowest)
+                columns = ["low", "median", "high"]
+                found = found.assign(**found[columns].clip(lower=lowest))
             colour = COLOURS[measure]
             for same, own in found.groupby("same"):
                 if same:

@@ -176,7 +176,7 @@ def draw(figure, files):
         for series, (pairs, summary) in found.items():
             drawn.append(pairs.assign(panel=panel, series=series))
             drawn.append(summary.assign(panel=panel, series=f"{series}, mean and interval"))
-    left.set(xlabel="Dimension $M$ of $f$ and $g$", ylabel=MEASURE_NAMES[measure], ylim=(LOWEST - 0.03, 1.04))
+    left.set(xlabel="Dimension $M$ of $f$ and $g$", ylabel="Held-out $R^2$", ylim=(LOWEST - 0.03, 1.04))
     right.set_xlabel("Loss ($M$ = 2)")
     right.tick_params(axis="x", labelsize="x-small")
     letter(left, chr(ord("a") + len(rows)))

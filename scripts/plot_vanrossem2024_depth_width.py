@@ -75,6 +75,7 @@ def draw(layers, widths, recorded):
         draw_quantity(above, layers, quantity, colours[0], joined=True)
         for _, own in recorded.dropna(subset=quantity).groupby("run"):
             above.plot(own["layer"], own[quantity], color="0.45", lw=1, ls="--")
+            above.set_ylim(bottom=min(above.get_ylim()[0], own[quantity].min() / 1.5))
         above.set_xlabel("hidden layer")
         draw_quantity(below, widths, quantity, colours[1], joined=False)
         below.set_xlabel("units a layer")
@@ -85,7 +86,8 @@ def draw(layers, widths, recorded):
     _, kept, counts = medians(widths)
     short = [f"{place}: {kept[place]} of {counts[place]}" for place in counts.index if kept[place] < counts[place]]
     if short:
-        text = "runs that count\n" + "\n".join(short)
+        rest = [] if len(short) == len(counts) else ["others: all"]
+        text = "runs that count\n" + "\n".join(short + rest)
         panels[1, 0].text(0.97, 0.97, text, transform=panels[1, 0].transAxes, ha="right", va="top", size="xx-small")
     handles = [
         Line2D([], [], color=colours[0], lw=1.8, label="median over seeds"),

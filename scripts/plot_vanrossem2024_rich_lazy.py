@@ -100,7 +100,7 @@ def draw(drawn, grown, section):
     colours = {
         gain: plt.get_cmap("viridis_r")(0.08 + 0.92 * i / max(len(gains) - 1, 1)) for i, gain in enumerate(gains)
     }
-    places = ((section["over_outputs"], "||dy*||²"), (section["over_inputs"], "||dx||²"))
+    places = ((section["over_outputs"], "‖dy*‖²"), (section["over_inputs"], "‖dx‖²"))
     for axes, (start, label), name in zip(panels, places, "ab", strict=False):
         for gain, rows in drawn[drawn["start"] == start].groupby("gain"):
             made, points = rows[rows["kind"] == "theory"], rows[rows["kind"] == "experiment"]
@@ -110,7 +110,7 @@ def draw(drawn, grown, section):
         axes.set_yscale("log")
         axes.set_xlabel(label)
         letter(axes, name)
-    panels[0].set_ylabel("final ||dh||²")
+    panels[0].set_ylabel("final ‖dh‖²")
     axes = panels[2]
     for gain, rows in grown.groupby("gain"):
         hollow = bool(rows["outside"].iloc[0])
@@ -123,7 +123,7 @@ def draw(drawn, grown, section):
     axes.axhline(1, color="0.7", lw=0.8, zorder=0)
     axes.set_yscale("log")
     axes.set_xlabel("initial gain")
-    axes.set_ylabel("final over initial ||dh||²")
+    axes.set_ylabel("final over initial ‖dh‖²")
     letter(axes, "c")
     handles = [Line2D([], [], ls="", marker="o", color=colours[gain], label=f"gain {gain:g}") for gain in gains]
     handles += [

@@ -435,7 +435,7 @@ def tally(card: pd.DataFrame) -> str:
 
 
 def _line(row: Mapping[Hashable, Any]) -> str:
-    published = f"{row['published']} ({row['certainty']})" if row["published"] else f"no value ({row['certainty']})"
+    published = f"{row['published']} ({row['certainty']})" if row["published"] else f"no number ({row['certainty']})"
     ours = ""
     if math.isfinite(row["value"]):
         reach = f" [{short(row['low'])}, {short(row['high'])}]" if math.isfinite(row["low"]) else ""

@@ -61,7 +61,7 @@ def overlay(axes: Axes, target: Vectors, moved: Vectors, names: Sequence[str], c
 def _frame(axes: Axes, vectors: Vectors) -> float:
     """A square about the origin with room for names. Returns the radius at which they stand."""
     radius = 1.15 * float(np.linalg.norm(vectors, axis=1).max())
-    axes.set(xlim=(-1.95 * radius, 1.95 * radius), ylim=(-1.95 * radius, 1.95 * radius), xticks=[], yticks=[])
+    axes.set(xlim=(-2.2 * radius, 2.2 * radius), ylim=(-2.2 * radius, 2.2 * radius), xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     for spine in axes.spines.values():
         spine.set(visible=True, color="0.8", linewidth=0.6)

@@ -125,7 +125,7 @@ def quartiles(pairs, measure):
 
 
 def draw_training(above, below, pairs, lowest):
-    """Alignment above, disagreement of outputs below, along training. Returns the numbers, also where the figure ends."""
+    """Alignment above, disagreement of outputs below, along training. Returns the numbers as they are."""
     drawn = []
     for axes, measures in ((above, ALIGNMENT), (below, OUTPUTS)):
         for measure in measures:

@@ -1,6 +1,9 @@
 """Representations made elsewhere: every format, what is refused, and the pipeline from files to scores."""
 
+import os
 import re
+import shutil
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -157,7 +160,7 @@ def test_hdf5_may_hold_links_and_other_things(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["deep/x"] = VALUES
         file["link"] = h5py.SoftLink("/deep/x")
-        file.create_dataset("ragged", (2,), dtype=h5py.vlen_dtype(np.float32))
+        file.create_dataset("ragged", (2,), dtype=h5py.vlen_dtype(np.float32))[0] = np.zeros(3)
     np.testing.assert_array_equal(made(tmp_path, tmp_path / "x.h5", {"output": "link"})["output"], VALUES)
     with pytest.raises(DataError, match="ragged: numbers of type object"):
         made(tmp_path, tmp_path / "x.h5", {"output": "ragged"})
@@ -232,6 +235,76 @@ def test_a_wrong_key_of_given_representations_is_named(tmp_path, monkeypatch):
     config_of("{runs: [x.npy]}")
 
 
+@pytest.mark.parametrize(
+    ("ending", "content", "said"),
+    [
+        (".npy", {"a": VALUES}, "no .npy file, though it is called so"),
+        (".npy", b"garbage", "no .npy file, though it is called so"),
+        (".npz", VALUES, "no .npz file"),
+        (".npz", b"garbage", "no .npz file"),
+    ],
+)
+def test_a_file_of_another_format_than_its_name_says(tmp_path, ending, content, said):
+    path = tmp_path / f"x{ending}"
+    with path.open("wb") as file:
+        if isinstance(content, dict):
+            np.savez(file, **content)
+        elif isinstance(content, bytes):
+            file.write(content)
+        else:
+            np.save(file, content)
+    with pytest.raises(DataError, match=re.escape(f"{path}: ")) as caught:
+        made(tmp_path, path)
+    assert said in str(caught.value)
+    assert "pickle" not in str(caught.value)
+
+
+def test_members_of_an_archive_that_are_no_arrays_are_none(tmp_path):
+    path = written(tmp_path, ".npz", {"a": VALUES})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "text")
+    np.testing.assert_array_equal(made(tmp_path, path)["output"], VALUES)
+    with pytest.raises(DataError, match=re.escape("no array 'notes.txt'; it holds 'a'")):
+        made(tmp_path, path, {"output": "notes.txt"})
+
+
+def test_hdf5_does_not_fill_in_zeros(tmp_path):
+    """Neither for the part of a virtual data set that is gone nor for numbers that were never written."""
+    part, whole = tmp_path / "part.h5", tmp_path / "whole.h5"
+    with h5py.File(part, "w") as file:
+        file["x"] = VALUES
+    layout = h5py.VirtualLayout(VALUES.shape, VALUES.dtype)
+    layout[:] = h5py.VirtualSource(part.name, "x", VALUES.shape)
+    with h5py.File(whole, "w") as file:
+        file.create_virtual_dataset("x", layout)
+        file.create_dataset("never", VALUES.shape, VALUES.dtype)
+    np.testing.assert_array_equal(made(tmp_path, whole, {"output": "x"})["output"], VALUES)
+    with pytest.raises(DataError, match=r"never: of shape .* never written"):
+        made(tmp_path, whole, {"output": "never"})
+    part.unlink()
+    with pytest.raises(DataError, match=re.escape("x: its part part.h5 is not there")):
+        made(tmp_path, whole, {"output": "x"})
+
+
+def test_identifiers_with_line_breaks_are_not_taken_for_others(tmp_path):
+    found = []
+    for ids in (["a\nb", "c"], ["a", "b\nc"]):
+        path = written(tmp_path, ".npz", {"x": VALUES[:2], "id": np.array(ids)})
+        made(tmp_path, path, {"output": "x"}, "id")
+        with store.opened(tmp_path / "made.h5", "representations") as file:
+            found.append(file.attrs["probes"])
+    assert found[0] != found[1]
+
+
+def test_identifiers_that_no_file_can_hold(tmp_path):
+    path = written(tmp_path, ".npz", {"x": VALUES[:2], "id": np.array(["a", "\udc80"])})
+    with pytest.raises(DataError, match="is neither text nor an integer"):
+        made(tmp_path, path, {"output": "x"}, "id")
+    (tmp_path / "ids.txt").write_text("")
+    with pytest.raises(DataError, match="an empty file; expected one identifier a line"):
+        made(tmp_path, path, {"output": "x"}, ids_file=tmp_path / "ids.txt")
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A project with two models' files, whose rows come in another order, and a linear map between them."""
@@ -295,6 +368,30 @@ def test_an_altered_file_is_read_again_and_nothing_else(files):
     }
     path.write_bytes(whole)
     assert planned(files, overlays=["overlay.yaml"]) == set()
+
+
+def test_a_file_that_is_replaced_by_an_older_one_is_read_again(files):
+    path = files / "my files/plain-1.npy"
+    whole = path.read_bytes()
+    np.save(path, 2 * np.load(path))
+    os.utime(path, (1e9, 1e9))
+    expected = {f"{rule} plain/other/seeds-000-000" for rule in ("represent_given", "factor", "score")}
+    expected |= {"score plain/one--other/seeds-000-000", "table plain"}
+    assert planned(files, overlays=["overlay.yaml"]) == expected
+    path.write_bytes(whole)
+    os.utime(path, (1e9, 1e9))
+    assert planned(files, overlays=["overlay.yaml"]) == set()
+
+
+def test_braces_in_a_path_are_refused(files):
+    """Snakemake would read another file."""
+    shutil.copy(files / "my files/plain-0.npy", files / "my files/{setting}.npy")
+    study = {"kind": "given", "settings": {"one": {"runs": ["my files/{setting}.npy"]}}}
+    write_yaml(files / "braces.yaml", {"studies": {"braces": study}})
+    run = snakemake(files, "--dry-run", overlays=["overlay.yaml", "braces.yaml"], check=False)
+    assert run.returncode != 0
+    assert "runs.0: 'my files/{setting}.npy' has braces, which Snakemake takes for wildcards" in run.stdout
+    assert "Traceback" not in run.stdout
 
 
 def test_other_points_are_named(files):

@@ -1620,6 +1620,8 @@ def _given_problems(setting: GivenSetting) -> list[str]:
             problems.append(f"{place}: '{path}' is a folder; name the file")
         elif not Path(path).is_file():
             problems.append(f"{place}: no file '{path}'")
+        elif "{" in path or "}" in path:
+            problems.append(f"{place}: '{path}' has braces, which Snakemake takes for wildcards; rename it")
         elif place != "ids_file" and Path(path).suffix.lower() not in GIVEN_FORMATS:
             problems.append(f"{place}: '{path}' is none of {', '.join(GIVEN_FORMATS)}")
     if setting.ids is not None and setting.ids_file is not None:

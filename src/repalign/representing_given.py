@@ -1,6 +1,7 @@
 """The represent stage of representations made elsewhere: read from the user's files, checked, put in order."""
 
 import hashlib
+import json
 import logging
 import zipfile
 import zlib
@@ -69,7 +70,7 @@ def write(
             twice = next((a for a, b in pairwise(ordered) if a == b), None)
             if twice is not None:
                 raise DataError(f"{where}: the identifier '{twice}' stands there twice; each point needs its own")
-            digest = hashlib.sha256("\n".join(ordered).encode())
+            digest = hashlib.sha256(json.dumps(ordered).encode())
             store.put_texts(file, "probes/id", ordered, "identifier of a probe point")
         store.annotate(file, "probes", digest.hexdigest())
         file.require_group(f"step-{STEP:07d}/decoder")
@@ -120,6 +121,8 @@ def _identifiers(source: str | Path, name: str | None, ids_file: str | Path | No
     if ids_file is not None:
         try:
             text = Path(ids_file).read_text(encoding="utf-8-sig")
+            if not text:
+                raise DataError(f"{ids_file}: an empty file; expected one identifier a line")
             return str(ids_file), text.removesuffix("\n").split("\n")  # \r\n is read as \n
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{ids_file}: no text with one identifier a line ({error})") from None
@@ -132,10 +135,19 @@ def _identifiers(source: str | Path, name: str | None, ids_file: str | Path | No
         ids = [one.decode() if isinstance(one, bytes) else one for one in values.tolist()]
     except UnicodeDecodeError as error:
         raise DataError(f"{source}, {name}: an identifier is no UTF-8 text ({error})") from None
-    strange = next((one for one in ids if not isinstance(one, str | int)), "")
+    strange = next((one for one in ids if not isinstance(one, str | int) or not _encodable(one)), "")
     if strange != "":
         raise DataError(f"{source}, {name}: the identifier {strange!r} is neither text nor an integer")
     return f"{source}, {name}", [str(one) for one in ids]
+
+
+def _encodable(one: str | int) -> bool:
+    """Whether it is text that a file can hold."""
+    try:
+        str(one).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -165,6 +177,9 @@ def _listed(found: Iterable[str]) -> str:
 def _npy(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     if len(names) > 1:
         raise DataError(f"{path}: holds one array, but arrays names {_listed(names)}; give .npz, or one layer")
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise DataError(f"{path}: no .npy file, though it is called so")
     values = _plain(path, path.stem, lambda: np.load(path, allow_pickle=False))
     return dict.fromkeys(names or [path.stem], values)
 
@@ -181,8 +196,11 @@ def _plain(path: Path, name: str, read: Callable[[], NDArray[Any]]) -> NDArray[A
 
 
 def _npz(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: damaged, truncated or no .npz file")
     with np.load(path, allow_pickle=False) as file:
-        return {name: _plain(path, name, partial(file.__getitem__, name)) for name in file.files}
+        found = {name: _plain(path, name, partial(file.__getitem__, name)) for name in file.files}
+    return {name: values for name, values in found.items() if isinstance(values, np.ndarray)}
 
 
 def _hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -193,9 +211,22 @@ def _hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
         for name in names or known:
             plain = name.strip("/")
             if isinstance(file.get(plain), h5py.Dataset):  # links as well
+                _whole(path, plain, file[plain])
                 text = h5py.check_string_dtype(file[plain].dtype) is not None
                 found[name] = np.asarray(file[plain].asstr()[...] if text else file[plain][...])
         return found if len(found) == len(names or known) else found | dict.fromkeys(known, np.empty(0))
+
+
+def _whole(path: Path, name: str, dataset: h5py.Dataset) -> None:
+    """Raises DataError where HDF5 would give zeros for what is not there: other files' parts, numbers never written."""
+    if dataset.is_virtual:
+        folder = Path(dataset.file.filename).parent
+        sources = {part.file_name for part in dataset.virtual_sources()} - {"."}
+        missing = sorted(source for source in sources if not (folder / source).is_file() and not Path(source).is_file())
+        if missing:
+            raise DataError(f"{path}, {name}: its part {missing[0]} is not there; HDF5 would read zeros instead")
+    elif dataset.size and not dataset.id.get_storage_size():
+        raise DataError(f"{path}, {name}: of shape {dataset.shape}, but never written; HDF5 would read zeros")
 
 
 def _safetensors(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -214,7 +245,7 @@ def _parquet(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     try:
         table = pd.read_parquet(path)
     except ImportError:
-        raise DataError(f'{path}: reading parquet needs pyarrow; pip install "repalign[parquet]"') from None
+        raise DataError(f"{path}: reading parquet needs pyarrow; pip install pyarrow") from None
     columns = {name: table[name].tolist() for name in names or table.columns if name in table}
     return {name: np.array(values) for name, values in columns.items()} or dict.fromkeys(table.columns, np.empty(0))
 

@@ -25,6 +25,7 @@ from repalign.config import (
     canonical,
     load,
 )
+from repalign.contents import Contents
 from repalign.errors import ConfigError
 from repalign.fingerprint import fingerprint, of_plugin
 
@@ -133,8 +134,29 @@ def own_files(name, role, path, part="datasets"):
     if not Path(path).exists():
         raise WorkflowError(f"{part}.{name}.{role}: no file, folder or archive '{path}'")
     if not Path(path).is_dir():
-        return path
-    return [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()]
+        return own_path(path)
+    return [own_path(str(file)) for file in sorted(Path(path).rglob("*")) if file.is_file()]
+
+
+def own_path(path):
+    """The path of a file of the user's own."""
+    if "{" in path or "}" in path:
+        raise WorkflowError(f"{path}: Snakemake takes braces in the name of a file for wildcards; rename it")
+    return path
+
+
+CONTENTS = Contents(".snakemake/repalign/contents.json")
+
+
+def contents(files):
+    """What files of the user's own hold: one digest of all, for the params of a rule."""
+    return CONTENTS.digest(leaf for part in files for leaf in ([part] if isinstance(part, str) else part))
+
+
+def dataset_contents(wildcards):
+    """What the files hold that a data set is made of, as far as they are the user's own."""
+    found = CONFIG.datasets[wildcards.dataset].paths() if wildcards.dataset in CONFIG.datasets else {}
+    return contents(own_files(wildcards.dataset, role, path) for role, path in found.items())
 
 
 @cache
@@ -255,9 +277,15 @@ def language_models(wildcards):
     if isinstance(model, HubModel):
         return {"models": ancient(f"{R}/models/{model.folder}")}  # a revision never changes
     if isinstance(model, ModelFolder):
-        return {"models": model.files()}
+        return {"models": [own_path(file) for file in model.files()]}
     # The history holds a digest of the models; the time stamp of a folder says nothing.
     return {"models": ancient(f"{run}/models"), "history": f"{run}/history.h5"}
+
+
+def language_contents(wildcards):
+    """What the files of a model hold that the user brought."""
+    brought = isinstance(setting(wildcards).model, ModelFolder)
+    return contents(language_models(wildcards)["models"]) if brought else ""
 
 
 def language_runs(wildcards):
@@ -276,7 +304,8 @@ def given_files(wildcards):
     """The file of a run, and that of the identifiers where there is one."""
     found = setting(wildcards)
     (run,) = seeds(wildcards)
-    return {"run": found.runs[run]} | ({"ids": found.ids_file} if found.ids_file is not None else {})
+    files = {"run": found.runs[run]} | ({"ids": found.ids_file} if found.ids_file is not None else {})
+    return {role: own_path(path) for role, path in files.items()}
 
 
 # --- models trained elsewhere -------------------------------------------------------------------------------------
@@ -290,9 +319,9 @@ def pretrained_files(wildcards):
     if isinstance(model, HubModel):
         files["model"] = ancient(f"{R}/models/{model.folder}")  # a revision never changes
     elif isinstance(model, ModelFolder):
-        files["model"] = model.files()
+        files["model"] = [own_path(file) for file in model.files()]
     elif model.weights is not None:
-        files["weights"] = model.weights
+        files["weights"] = own_path(model.weights)
     if found.probes.kind == "images":
         files["pictures"] = own_files(wildcards.study, "probes.path", found.probes.path, "studies")
     return files

@@ -16,6 +16,7 @@ rule represent_given:
     params:
         section=lambda wildcards: canonical({"arrays": setting(wildcards).arrays, "ids": setting(wildcards).ids}),
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
+        contents=lambda wildcards: contents(given_files(wildcards).values()),
         code=code("represent_given.py"),
     script:
         "../../scripts/represent_given.py"
@@ -39,6 +40,7 @@ rule represent_pretrained:
     params:
         section=pretrained_section,
         seeds=lambda wildcards: canonical(seeds=seeds(wildcards)),
+        contents=lambda wildcards: contents(pretrained_files(wildcards).values()),
         code=lambda wildcards: code("represent_pretrained.py", own=plugins_of(*pretrained_parts(wildcards))),
     script:
         "../../scripts/represent_pretrained.py"

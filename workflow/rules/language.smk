@@ -60,6 +60,7 @@ rule represent_language:
     params:
         section=lambda wildcards: canonical(setting(wildcards).represent),
         runs=lambda wildcards: canonical(language_runs(wildcards)),
+        contents=language_contents,
         code=code("represent_language.py"),
     script:
         "../../scripts/represent_language.py"

@@ -12,6 +12,7 @@ rule prepare:
     threads: 1
     params:
         section=lambda wildcards: canonical(CONFIG.datasets[wildcards.dataset]),
+        contents=dataset_contents,
         packages=lambda wildcards: canonical(package_versions(wildcards)),
         code=lambda wildcards: code(
             "prepare.py",

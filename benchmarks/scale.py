@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/scale.py [--repeats 3] [--only NAME ...]
     .venv/bin/python benchmarks/scale.py --study      # really trains 1,000 networks and scores their 499,500 pairs
+    .venv/bin/python benchmarks/scale.py --runs       # really trains 10,000 networks, 100 a job, and fits their rates
 
 Every case is a configuration of its own in a temporary folder, run by this checkout's Snakefile. Wall-clock seconds,
 processor seconds and peak memory of the whole command, medians of `repeats`:
@@ -62,11 +63,12 @@ def layered(settings: int, count: int, block: int) -> dict:
     return {"datasets": {"digits": {"kind": "digits"}}, "studies": {"many": study}}
 
 
-def followed(settings: int, count: int, block: int) -> dict:
+def followed(settings: int, count: int, block: int, epochs: int = 6000) -> dict:
     """A study of dynamics of settings x count runs: training, then one job of fits."""
     study = {
         "kind": "dynamics",
         "model": {"width": 8, "depth": 2},
+        "train": {"epochs": epochs},
         "record": {"layers": [1]},
         "seeds": {"count": count, "block": block},
         "settings": {f"gain-{k}": {"model": {"gain": 0.5 + k / 1000}} for k in range(settings)},
@@ -75,6 +77,7 @@ def followed(settings: int, count: int, block: int) -> dict:
 
 
 THOUSAND = layered(1, 1000, 50)
+TEN_THOUSAND = followed(1, 10_000, 100, epochs=300)
 CASES = {
     "bare": None,
     "1,000 runs": THOUSAND,
@@ -164,20 +167,20 @@ def seconds_of_jobs(folder: Path) -> dict[str, tuple[int, float, float, float]]:
     return found
 
 
-def studied(folder: Path) -> None:
+def studied(folder: Path, config: dict, cores: int) -> None:
     """One study for real: its stages, and what Snakemake itself takes."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(THOUSAND, sort_keys=False), encoding="utf-8")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     dry = Call(folder, "--dry-run")
-    real = Call(folder, cores=1)
+    real = Call(folder, cores=cores)
     again = Call(folder, "--dry-run")
     stages = seconds_of_jobs(folder)
     print("| stage | jobs | s in all | longest job, s | most memory, MiB |\n|---|---|---|---|---|")
     for stage, (count, total, longest, memory) in stages.items():
         print(f"| {stage} | {count} | {total:.1f} | {longest:.1f} | {memory:.0f} |")
-    between = real.seconds - sum(total for _, total, _, _ in stages.values())
+    own = sum(total for _, total, _, _ in stages.values())
     print(
-        f"dry run {dry.seconds:.1f} s (graph {dry.built:.1f} s), real run {real.seconds:.1f} s, of which "
-        f"{between:.1f} s are not in its {real.jobs} jobs; nothing to do: {again.idle}, {again.seconds:.1f} s"
+        f"dry run {dry.seconds:.1f} s (graph {dry.built:.1f} s), real run {real.seconds:.1f} s on {cores} cores, its "
+        f"{real.jobs} jobs {own:.1f} s in all; nothing to do: {again.idle}, {again.seconds:.1f} s"
     )
 
 
@@ -186,10 +189,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--study", action="store_true", help="the study of 1,000 networks for real, and nothing else")
+    parser.add_argument("--runs", action="store_true", help="10,000 networks for real, and nothing else")
     given = parser.parse_args()
-    if given.study:
+    if given.study or given.runs:
         with tempfile.TemporaryDirectory() as folder:
-            studied(Path(folder))
+            studied(Path(folder), THOUSAND if given.study else TEN_THOUSAND, 1 if given.study else 2)
         return
     print("| case | jobs | graph built, s | in all, s | processor, s | peak MiB |\n|---|---|---|---|---|---|")
     for name in given.only:

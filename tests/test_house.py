@@ -25,14 +25,14 @@ MACHINE_PATH = re.compile(r"""(?:^|[\s"'(])/(?:home|work|root|tmp)/""", re.MULTI
 
 # From the ground up: a room may use its own modules and those of the rooms before it. The first needs errors alone.
 ROOMS = [
-    {"", "errors", "config", "contents", "fingerprint", "download", "hub", "jobs", "plugins"},
+    {"", "errors", "config", "fingerprint", "download", "hub", "jobs", "plugins"},
     {"claims"},
     {"measures"},
     {"theory"},
     {"alignment"},
     {"models"},
     {"store"},
-    {"datasets", "history"},
+    {"datasets", "history", "contents"},
     {"training"},
     {"representing", "representing_given", "representing_language", "representing_pretrained", "runs", "dynamics"},
     {"fits", "checkpoint_fits"},

@@ -6,9 +6,9 @@ older one (a backup, a copy that keeps its time) would go unnoticed.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 
@@ -16,17 +16,12 @@ class Contents:
     """Digests of files, taken once and again where size or times of a file changed; kept in a file of JSON."""
 
     def __init__(self, kept: str | Path) -> None:
-        self.kept = Path(kept)
-        self.known: dict[str, list[int | str]] = {}
-        self.read = False
+        self.kept, self.changed = Path(kept), False
 
     def digest(self, paths: Iterable[str | Path]) -> str:
         """One digest of all files in this order; files that are not there are left out, which Snakemake reports."""
-        if not self.read:
-            self.known, self.read = self._stored(), True
-        before = len(self.known), [*self.known.values()]
         found = [self._one(Path(path)) for path in paths if Path(path).is_file()]
-        if before != (len(self.known), [*self.known.values()]):
+        if self.changed:
             self._store()
         return hashlib.sha256("".join(found).encode()).hexdigest()[:16] if found else ""
 
@@ -37,9 +32,11 @@ class Contents:
         if self.known.get(name, [])[:3] != stamp:
             with path.open("rb") as file:
                 self.known[name] = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+            self.changed = True
         return str(self.known[name][3])
 
-    def _stored(self) -> dict[str, list[int | str]]:
+    @cached_property
+    def known(self) -> dict[str, list[int | str]]:
         """What was kept; nothing where the file is damaged, since all of it can be found again."""
         try:
             found = json.loads(self.kept.read_text(encoding="utf-8"))
@@ -49,11 +46,9 @@ class Contents:
 
     def _store(self) -> None:
         """Replaces the file as a whole, as several jobs of a cluster may do at a time."""
-        try:
-            self.kept.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.kept.parent)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self.known, file)
-            Path(temporary).replace(self.kept)
-        except OSError:
-            pass  # a folder that cannot be written to: digests are taken again
+        from repalign.store import replacing  # when it is needed: every job reads the Snakefile, few write
+
+        # In a folder that cannot be written to, digests are taken again.
+        with suppress(OSError), replacing(self.kept) as temporary:
+            temporary.write_text(json.dumps(self.known), encoding="utf-8")
+        self.changed = False

@@ -304,8 +304,7 @@ def given_files(wildcards):
     """The file of a run, and that of the identifiers where there is one."""
     found = setting(wildcards)
     (run,) = seeds(wildcards)
-    files = {"run": found.runs[run]} | ({"ids": found.ids_file} if found.ids_file is not None else {})
-    return {role: own_path(path) for role, path in files.items()}
+    return {"run": found.runs[run]} | ({"ids": found.ids_file} if found.ids_file is not None else {})
 
 
 # --- models trained elsewhere -------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+# Params that are made from `input` are no trigger, so `contents` asks for the files by itself.
 # Representations that were made elsewhere: no data set and no training, one job a file.
 rule represent_given:
     input:

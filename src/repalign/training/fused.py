@@ -87,9 +87,10 @@ class Network:
         x pairs x layers; y2, w: epochs x pairs. Training ends early where the recorded loss is below `stop` or not
         finite.
         """
+        even = np.concatenate([x, np.zeros((len(x) % 2, x.shape[1]), x.dtype)])
         took: int = _epochs(
             self.first, self.hidden, self.last, self.hidden_biases, self.last_bias, self.activation, self.skip,
-            np.float32(self.dropout), rng, x, y, np.float32(rate), np.float32(scale), pairs, layers, stop,
+            np.float32(self.dropout), rng, even, y, np.float32(rate), np.float32(scale), pairs, layers, stop,
             done, h2, y2, w, losses,
         )  # fmt: skip
         return took
@@ -120,25 +121,26 @@ def _activate(kind: int, z: Floats, out: Floats, slope: Floats) -> None:
             out[i], slope[i] = v * s, s * (one + v * (one - s))
 
 
+# Points are even in number below (`train` adds one that counts nowhere), and so are the columns of delta, the last of
+# which may be zeros. Two points and two rows of weights are taken at a time: what is read once serves four products.
 @_compiled
 def _affine(weight: Floats, bias: Floats, a: Floats, z: Floats) -> None:
-    """z = a Wᵀ + b for points x units, two points a pass over the weights."""
+    """z = a Wᵀ + b for points x units."""
     points, inputs = a.shape
-    for i in range(weight.shape[0]):
-        row = weight[i]
-        for k in range(0, points - 1, 2):
-            first, second = np.float32(0), np.float32(0)
-            a0, a1 = a[k], a[k + 1]
+    units, spare = weight.shape[0], np.zeros(inputs, np.float32)
+    for k in range(0, points, 2):
+        a0, a1 = a[k], a[k + 1]
+        for i in range(0, units, 2):
+            row0, row1 = weight[i], weight[i + 1] if i + 1 < units else spare
+            z00 = z01 = z10 = z11 = np.float32(0)
             for j in range(inputs):
-                first += row[j] * a0[j]
-                second += row[j] * a1[j]
-            z[k, i], z[k + 1, i] = first + bias[i], second + bias[i]
-        if points % 2:
-            last = np.float32(0)
-            a0 = a[points - 1]
-            for j in range(inputs):
-                last += row[j] * a0[j]
-            z[points - 1, i] = last + bias[i]
+                z00 += a0[j] * row0[j]
+                z01 += a0[j] * row1[j]
+                z10 += a1[j] * row0[j]
+                z11 += a1[j] * row1[j]
+            z[k, i], z[k + 1, i] = z00 + bias[i], z10 + bias[i]
+            if i + 1 < units:
+                z[k, i + 1], z[k + 1, i + 1] = z01 + bias[i + 1], z11 + bias[i + 1]
 
 
 @_compiled
@@ -154,50 +156,43 @@ def _adam(value: Floats, mean: Floats, square: Floats, grad: Floats, rate: np.fl
 
 @_compiled
 def _step(weight: Floats, bias: Floats, a: Floats, delta: Floats, back: Floats, rate: np.float32, step: int) -> None:
-    """From delta = dL/dz: back = dL/da by the weights as they are, which then take their step, row by row."""
+    """From delta = dL/dz: back = dL/da by the weights as they are, which then take their step, two rows at a time."""
     points, inputs = a.shape
+    units, spare = weight.shape[1], np.zeros(inputs, np.float32)
     adam = weight.shape[0] > 1
-    grad, changes = np.empty(inputs if adam else 0, np.float32), np.empty(weight.shape[1], np.float32)
+    grad, changes = np.empty(inputs if adam else 0, np.float32), np.zeros(units, np.float32)
     back[:] = 0
-    for i in range(weight.shape[1]):
-        row = weight[0, i]
-        change = np.float32(0)
-        for k in range(0, points - 1, 2):
-            d0, d1 = delta[k, i], delta[k + 1, i]
-            change += d0 + d1
-            b0, b1 = back[k], back[k + 1]
+    for i in range(0, units, 2):
+        row0, row1 = weight[0, i], weight[0, i + 1] if i + 1 < units else spare
+        for k in range(0, points, 2):
+            back0, back1 = back[k], back[k + 1]
+            d00, d01, d10, d11 = delta[k, i], delta[k, i + 1], delta[k + 1, i], delta[k + 1, i + 1]
             for j in range(inputs):
-                b0[j] += row[j] * d0
-                b1[j] += row[j] * d1
-        if points % 2:
-            d0 = delta[points - 1, i]
-            change += d0
-            b0 = back[points - 1]
-            for j in range(inputs):
-                b0[j] += row[j] * d0
-        changes[i] = change
+                back0[j] += d00 * row0[j] + d01 * row1[j]
+                back1[j] += d10 * row0[j] + d11 * row1[j]
         if adam:
-            grad[:] = 0
-            for k in range(points):
-                d0, a0 = delta[k, i], a[k]
-                for j in range(inputs):
-                    grad[j] += d0 * a0[j]
-            _adam(row, weight[1, i], weight[2, i], grad, rate, step)
+            for unit in range(i, min(i + 2, units)):
+                grad[:] = 0
+                for k in range(points):
+                    d, a0 = delta[k, unit], a[k]
+                    for j in range(inputs):
+                        grad[j] += d * a0[j]
+                _adam(weight[0, unit], weight[1, unit], weight[2, unit], grad, rate, step)
             continue
-        for k in range(0, points - 1, 2):
-            d0, d1 = rate * delta[k, i], rate * delta[k + 1, i]
+        for k in range(0, points, 2):
             a0, a1 = a[k], a[k + 1]
+            s00, s01 = rate * delta[k, i], rate * delta[k, i + 1]
+            s10, s11 = rate * delta[k + 1, i], rate * delta[k + 1, i + 1]
             for j in range(inputs):
-                row[j] -= d0 * a0[j] + d1 * a1[j]
-        if points % 2:
-            d0 = rate * delta[points - 1, i]
-            a0 = a[points - 1]
-            for j in range(inputs):
-                row[j] -= d0 * a0[j]
+                row0[j] -= s00 * a0[j] + s10 * a1[j]
+                row1[j] -= s01 * a0[j] + s11 * a1[j]
+    for k in range(points):
+        for i in range(units):
+            changes[i] += delta[k, i]
     if adam:
         _adam(bias[0], bias[1], bias[2], changes, rate, step)
     else:
-        for i in range(changes.size):
+        for i in range(units):
             bias[0, i] -= rate * changes[i]
 
 
@@ -251,12 +246,13 @@ def _epochs(
     It ends where the loss that was recorded is below `stop` or not finite, without a step after it.
     """
     depth, _, width = hidden_biases.shape
-    points, outputs = y.shape
+    points, outputs = len(x), y.shape[1]
     z, output = np.empty((points, width), np.float32), np.empty((points, outputs), np.float32)
     a = np.empty((depth, points, width), np.float32)
     fed, slope, keep = np.empty_like(a), np.empty_like(a), np.ones_like(a)
     keep_x, back_x = np.ones_like(x), np.empty_like(x)
-    back, delta = np.empty_like(a), np.empty((points, width), np.float32)
+    back, delta = np.empty_like(a), np.zeros((points, width + width % 2), np.float32)
+    out_delta = np.zeros((points, outputs + outputs % 2), np.float32)
     none = np.float32(0)
     for epoch in range(losses.size):
         _forward(
@@ -264,7 +260,7 @@ def _epochs(
             x, z, a, fed, slope, keep_x, keep, output,
         )  # fmt: skip
         loss = 0.0
-        for k in range(points):
+        for k in range(len(y)):
             for o in range(outputs):
                 loss += float(output[k, o] - y[k, o]) ** 2
         losses[epoch] = 0.5 * scale * loss
@@ -293,7 +289,7 @@ def _epochs(
             into = x * keep_x
         else:
             into = x
-        out_delta = (output - y) * scale
+        out_delta[: len(y), :outputs] = (output[: len(y)] - y) * scale
         step = done + epoch + 1
         _step(last, last_bias, fed[depth - 1], out_delta, back[depth - 1], rate, step)
         for layer in range(depth - 1, -1, -1):
@@ -301,7 +297,7 @@ def _epochs(
                 back[layer] *= keep[layer]
             if skip and 2 <= layer + 2 <= depth - 1:
                 back[layer] += back[layer + 2]
-            delta[:] = back[layer] * slope[layer]
+            delta[:, :width] = back[layer] * slope[layer]
             if layer == 0:
                 _step(first, hidden_biases[0], into, delta, back_x, rate, step)
             else:

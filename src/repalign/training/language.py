@@ -123,6 +123,7 @@ def _untrained(model: Mapping[str, Any], vocabulary: int, end: int, seed: int) -
         attn_pdrop=0.0,
         bos_token_id=end,
         eos_token_id=end,
+        activation_function="gelu_pytorch_tanh",  # the same function as GPT-2's `gelu_new`, in one operation
         use_cache=False,
     )
     with torch.random.fork_rng(devices=[]):

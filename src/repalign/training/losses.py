@@ -14,6 +14,11 @@ def discriminative_loss(f: Tensor, g: Tensor, y: Tensor, candidates: Tensor | No
     logits = f @ g.mT
     if candidates is not None:
         logits = logits.masked_fill(~candidates, -torch.inf)
+    return negative_log_likelihood(logits, y)
+
+
+def negative_log_likelihood(logits: Tensor, y: Tensor) -> Tensor:
+    """The mean over points for each seed. logits: seeds x points x classes, y: seeds x points."""
     losses = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
     return losses.view(y.shape).mean(dim=1)
 

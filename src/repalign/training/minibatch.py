@@ -17,6 +17,7 @@ from repalign.training.device import chosen_device
 from repalign.training.losses import (
     contrastive_loss,
     discriminative_loss,
+    negative_log_likelihood,
     noise_contrastive_loss,
     notebook_loss,
     sample_candidates,
@@ -175,8 +176,9 @@ def _evaluate(
         inputs = (x[start:stop], part) if candidates else (x[start:stop],)
         f, g = models.outputs(weights, *inputs, own_inputs=False)
         labels = (torch.arange(len(part), device=x.device) if candidates else part).expand(f.shape[0], -1)
-        loss = loss + discriminative_loss(f, g, labels).double() * len(part)
-        correct = correct + ((f @ g.mT).argmax(dim=2) == labels).double().sum(dim=1)
+        logits = f @ g.mT
+        loss = loss + negative_log_likelihood(logits, labels).double() * len(part)
+        correct = correct + (logits.argmax(dim=2) == labels).double().sum(dim=1)
         points += len(part)
     return (loss / points).cpu().numpy(), (correct / points).cpu().numpy()
 

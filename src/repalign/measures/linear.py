@@ -422,7 +422,7 @@ class Frame:
     """Features of a fit from a representation, as columns of [Z, 1] base, and where constants lie beside them.
 
     base: (r + 1) x features, orthonormal columns. beside: (r + 1,), the direction that a fit without intercept lacks,
-    zero where it lacks none; constants are `share` times it plus what base fits.
+    zero where it lacks none; constants are `share` times it plus what base fits. whole: base is the identity.
     """
 
     def __init__(self, factor: Factor, *, intercept: bool) -> None:
@@ -435,6 +435,7 @@ class Frame:
             self.beside = np.append(-mean / factor.scales, 1.0)
             self.beside /= np.linalg.norm(self.beside)
             self.base = np.linalg.qr(self.beside[:, None], mode="complete")[0][:, 1:]
+        self.whole = not self.beside.any()
         self.share = float(self.beside[-1])
         self.penalty = np.append(1.0 / factor.scales**2, 0.0)
 
@@ -473,8 +474,10 @@ def _regression(pair: LinearPair, *, intercept: bool, penalty: float = 0.0, held
 
     features = _plain(folded(pair.a.moments), r, r)  # [draws x] folds x (r + 1) x (r + 1)
     joint = _plain(folded(pair.sums), r, s) * scales  # [draws x] folds x (r + 1) x (s + 1)
-    own = base.mT @ features @ base  # folds x width x width
-    cross = base.mT @ (joint + (features @ beside)[..., None] * mean)  # [draws x] folds x width x (s + 1)
+    own, cross = features, joint
+    if not frame.whole:
+        own = base.mT @ features @ base  # folds x width x width
+        cross = base.mT @ (joint + (features @ beside)[..., None] * mean)  # [draws x] folds x width x (s + 1)
     squares = _sum(xp.linalg.diagonal(_plain(folded(pair.b.moments), s, s)) * scales**2)  # of the target by fold
     squares = squares + 2 * _sum((beside @ joint) * mean) + _sum(features @ beside * beside) * _sum(mean**2)
     folds = own.shape[-3]
@@ -485,11 +488,11 @@ def _regression(pair: LinearPair, *, intercept: bool, penalty: float = 0.0, held
     ridge = np.zeros(len(frame.base.T))
     if penalty:
         ridge += penalty * float(np.mean(pair.a.factor.scales**2)) * frame.penalty
-    # Directions that the penalty rules are scaled down first, so that they do not swamp the others.
-    shrink = place((1.0 + ridge) ** -0.5)
+        # Directions that the penalty rules are scaled down first, so that they do not swamp the others.
+        shrink = place((1.0 + ridge) ** -0.5)
+        own, cross = shrink[:, None] * own * shrink, shrink[:, None] * cross
+        all_own, all_cross = shrink[:, None] * all_own * shrink, shrink[:, None] * all_cross
     ridge = place(np.diag(ridge / (1.0 + ridge)))
-    own, cross = shrink[:, None] * own * shrink, shrink[:, None] * cross
-    all_own, all_cross = shrink[:, None] * all_own * shrink, shrink[:, None] * all_cross
     if held_out:
         least = pair.n - max(sizes)
         if least < r + 2:

@@ -1,8 +1,8 @@
 """Full-batch training of one fully connected network on the CPU, compiled, with its record.
 
 A step of gradient descent on few points is bound by memory: automatic differentiation reads every weight matrix twice,
-writes its gradient, reads the gradient, reads the weights and writes them. Here the backward pass updates each row of a
-weight matrix right after it has read it, so no gradient is ever stored, and the record comes from the forward pass that
+writes its gradient, reads the gradient, reads the weights and writes them. Here the backward pass updates two rows of
+a weight matrix right after it has read them, so no gradient is ever stored, and the record comes from the forward pass that
 training needs anyway. Adam (Kingma and Ba 2015) makes the gradient of one row at a time.
 """
 
@@ -121,8 +121,8 @@ def _activate(kind: int, z: Floats, out: Floats, slope: Floats) -> None:
             out[i], slope[i] = v * s, s * (one + v * (one - s))
 
 
-# Points are even in number below (`train` adds one that counts nowhere), and so are the columns of delta, the last of
-# which may be zeros. Two points and two rows of weights are taken at a time: what is read once serves four products.
+# Points are even in number below (`train` adds one that counts nowhere), and so are the columns of delta: where units are
+# odd, the last column is zeros. Two points and two rows of weights are taken at a time: what is read once serves four products.
 @_compiled
 def _affine(weight: Floats, bias: Floats, a: Floats, z: Floats) -> None:
     """z = a Wᵀ + b for points x units."""
@@ -242,6 +242,8 @@ def _epochs(
     h2: NDArray[np.float64], y2: NDArray[np.float64], w: NDArray[np.float64], losses: NDArray[np.float64],
 ) -> int:  # fmt: skip
     """Records each epoch, then takes its step; returns how many epochs were recorded.
+
+    x: an even number of points; y may have one fewer, and the last point then counts nowhere.
 
     It ends where the loss that was recorded is below `stop` or not finite, without a step after it.
     """

@@ -1,13 +1,16 @@
 """What a script runs: what changes its fingerprint, what does not, and that every rule is given one."""
 
+import ast
 import re
 from itertools import pairwise
 from pathlib import Path
 
+import numpy
 import pytest
 
 import repalign.fingerprint as library
 from repalign.fingerprint import fingerprint
+from repalign.syntax import statements
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = [path for path in sorted((ROOT / "scripts").glob("*.py")) if "snakemake" in path.read_text(encoding="utf-8")]
@@ -221,3 +224,18 @@ def test_a_change_of_a_measure_leaves_the_factors_as_they_are() -> None:
     of_pairs = {"alignment", "scoring", "tables", "measures.linear", "measures.points", "measures.matching"}
     assert parts_of("factor") & (of_pairs | {"theory.agreement", "measures.evidence"}) == set()
     assert of_pairs - {"tables"} <= parts_of("score")
+
+
+def test_statements_come_in_the_order_of_a_whole_walk():
+    """Of every file of the library and of numpy's first hundreds: all definitions and imports, none left out."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Import, ast.ImportFrom)
+    files = [*(ROOT / "src").rglob("*.py"), *sorted(Path(numpy.__file__).parent.rglob("*.py"))[:200]]
+    assert len(files) > 150
+    for path in files:
+        tree = ast.parse(path.read_bytes())
+        expected = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+        assert [node for node in statements(tree) if isinstance(node, kinds)] == expected, path
+    tree = ast.parse(
+        "try:\n  pass\nexcept A:\n  import b\nmatch c:\n  case 1:\n    def d(): import e\nwith f: from g import h"
+    )
+    assert sum(isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef) for node in statements(tree)) == 4

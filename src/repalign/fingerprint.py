@@ -12,6 +12,8 @@ from functools import cache, partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
+from repalign.syntax import statements
+
 SOURCE = Path(__file__).resolve().parents[1]
 PACKAGE = "repalign"
 
@@ -77,7 +79,7 @@ def _file(root: Path, module: str) -> Path | None:
 @cache
 def _imports(path: Path, module: str | None) -> tuple[str, ...]:
     names: list[str] = []
-    for node in ast.walk(_tree(path)):
+    for node in statements(_tree(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -91,16 +93,17 @@ def _imports(path: Path, module: str | None) -> tuple[str, ...]:
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    """What of a file counts."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in statements(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_text(part) and not _is_version(part)] or [ast.Pass()]
+    return tree
 
 
 @cache
 def _digest(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part) and not _is_version(part)] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
+    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()[:8]
 
 
 def _is_text(node: ast.stmt) -> bool:

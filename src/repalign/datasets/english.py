@@ -2,12 +2,12 @@
 
 import ast
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from repalign.errors import DataError
+from repalign.syntax import statements
 
 END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 WORD = re.compile(r"^[(\"']?[A-Za-z][a-z]*(['-][a-z]+)*[)\"',;:.!?]*$")
@@ -36,7 +36,7 @@ def _sentences(path: Path) -> Iterator[str]:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return
-    for node in _statements(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             for paragraph in re.split(r"\n\s*\n", ast.get_docstring(node) or ""):
                 for text in END.split(" ".join(paragraph.split())):
@@ -44,16 +44,3 @@ def _sentences(path: Path) -> Iterator[str]:
                     plain = sum(bool(WORD.match(word)) for word in words)
                     if len(words) >= 5 and plain >= 0.8 * len(words) and text[-1] in ".!?" and text[0].isupper():
                         yield text
-
-
-def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """The module and all of its statements, breadth first; expressions, most of a tree, hold no definition."""
-    todo = deque[ast.AST]([tree])
-    while todo:
-        node = todo.popleft()
-        yield node
-        todo.extend(
-            child
-            for child in ast.iter_child_nodes(node)
-            if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
-        )

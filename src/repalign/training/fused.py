@@ -2,8 +2,8 @@
 
 A step of gradient descent on few points is bound by memory: automatic differentiation reads every weight matrix twice,
 writes its gradient, reads the gradient, reads the weights and writes them. Here the backward pass updates two rows of
-a weight matrix right after it has read them, so no gradient is ever stored, and the record comes from the forward pass that
-training needs anyway. Adam (Kingma and Ba 2015) makes the gradient of one row at a time.
+a weight matrix right after it has read them, so no gradient is ever stored, and the record comes from the forward pass
+that training needs anyway. Adam (Kingma and Ba 2015) makes the gradient of one row at a time.
 """
 
 from dataclasses import dataclass
@@ -121,8 +121,9 @@ def _activate(kind: int, z: Floats, out: Floats, slope: Floats) -> None:
             out[i], slope[i] = v * s, s * (one + v * (one - s))
 
 
-# Points are even in number below (`train` adds one that counts nowhere), and so are the columns of delta: where units are
-# odd, the last column is zeros. Two points and two rows of weights are taken at a time: what is read once serves four products.
+# Points are even in number below (`train` adds one that counts nowhere), and so are the columns of delta: where units
+# are odd, the last is zeros. Two points and two rows of weights are taken at a time: what is read once serves four
+# products.
 @_compiled
 def _affine(weight: Floats, bias: Floats, a: Floats, z: Floats) -> None:
     """z = a Wᵀ + b for points x units."""

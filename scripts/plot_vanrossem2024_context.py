@@ -5,13 +5,15 @@ import json
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from sklearn.manifold import MDS
 
 from repalign import history
 from repalign.datasets.problems import context_features
 from repalign.jobs import job
-from repalign.plots.style import letter, save, series_colours, styled, write_caption
+from repalign.plots.style import letter, save, say, series_colours, styled, write_caption
 from repalign.theory import context
 
 COLUMNS = ("kept", "cosine", "distance")
@@ -44,10 +46,26 @@ def rows_of(run, setting, grid, of):
 
 
 def ends(table, most):
-    """The last snapshot of every run, and whether the run learned: its loss is at most `most`."""
-    last = table[table["epoch"] == table.groupby("setting")["epoch"].transform("max")].copy()
-    last["learned"] = last["loss"] <= most
+    """The last snapshot of every run, and whether it learned: it came to the end with a loss of at most `most`."""
+    last = table.loc[table.groupby(["setting", "seed"], sort=False)["epoch"].idxmax()].copy()
+    ended = last["epoch"] == last.groupby("setting")["epoch"].transform("max")
+    last["learned"] = ended & (last["loss"] <= most)
     return last
+
+
+def shown(runs, setting, last):
+    """Principal components and scaling of the first run of a setting that learned; None where none did."""
+    learned = set(last.loc[(last["setting"] == setting) & last["learned"], "seed"])
+    found = next((run.snapshots.h[-1, 0] for run in runs if run.seed in learned), None)
+    return None if found is None else (context.principal_plane(found), scaled(found))
+
+
+def described(medians):
+    """What is kept by gain, in words."""
+    if medians.empty:
+        return "no network learned"
+    order = "monotonically" if medians.is_monotonic_increasing else "but not monotonically"
+    return ", ".join(f"{gain:g}: {value:.2f}" for gain, value in medians.items()) + f"; it falls with the gain, {order}"
 
 
 def scaled(h):
@@ -61,11 +79,10 @@ def draw_plane(axes, points, grid):
     features, n = context_features(grid), grid**2
     for part, marker in ((0, "o"), (1, "^")):
         own = points[part * n : (part + 1) * n]
-        image = axes.scatter(*own.T, c=features[:, part], cmap="viridis", marker=marker, s=9, lw=0.2, edgecolor="white")
+        axes.scatter(*own.T, c=features[:, part], cmap="viridis", marker=marker, s=9, lw=0.2, edgecolor="white")
     axes.set_aspect("equal", "datalim")
     axes.set_xticks([])
     axes.set_yticks([])
-    return image
 
 
 def draw(table, planes, last, grid):
@@ -74,13 +91,17 @@ def draw(table, planes, last, grid):
     above, below = figure.subfigures(2, 1, height_ratios=[1.65, 1])
     panels = above.subplots(2, len(planes), squeeze=False)
     for column, (title, pair) in enumerate(planes.items()):
-        for row, (points, name) in enumerate(zip(pair, ("principal components", "scaling (MDS)"), strict=True)):
-            image = draw_plane(panels[row, column], points, grid)
+        for row, name in enumerate(("principal components", "scaling (MDS)")):
+            if pair is None:
+                say(panels[row, column], "no run learned")
+            else:
+                draw_plane(panels[row, column], pair[row], grid)
             if column == 0:
                 panels[row, 0].set_ylabel(name, size="small")
         panels[0, column].set_title(title, size="small")
         letter(panels[0, column], "abcd"[column])
-    bar = above.colorbar(image, ax=panels, shrink=0.6)
+    features = context_features(grid)
+    bar = above.colorbar(ScalarMappable(Normalize(features.min(), features.max()), "viridis"), ax=panels, shrink=0.6)
     bar.set_label("feature that the context asks for", size="small")
     bar.ax.tick_params(labelsize="x-small")
     marks = [Line2D([], [], ls="", marker=m, color="0.4", ms=4, label=f"context {i}") for i, m in ((1, "o"), (2, "^"))]
@@ -133,8 +154,7 @@ if "snakemake" in globals():
         last = ends(table, section["learned"])
         planes = {}
         for setting in section["planes"]:
-            h = runs[setting][0].snapshots.h[-1, 0]
-            planes[section["names"].get(setting, setting)] = (context.principal_plane(h), scaled(h))
+            planes[section["names"].get(setting, setting)] = shown(runs[setting], setting, last)
         with styled():
             figure = draw(table, planes, last, files["grid"])
             save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.csv, table)
@@ -145,14 +165,13 @@ if "snakemake" in globals():
             snakemake.input.caption,
             points=2 * files["grid"] ** 2,
             seeds=table["seed"].nunique(),
-            kept=", ".join(f"{gain:g}: {value:.2f}" for gain, value in medians.items()),
+            kept=described(medians),
             activation=first.replace("_", " "),
             trained=", ".join(
                 f"{one.gain:g}: {one.learning_rate:g} for {one.epochs} epochs"
                 for one in last[last["activation"] == first].drop_duplicates("gain").sort_values("gain").itertuples()
             ),
-            largest=f"{last.loc[last['learned'], 'loss'].max():.2g}",
-            order="monotonically" if medians.is_monotonic_increasing else "but not monotonically",
+            largest=f"{last.loc[last['learned'], 'loss'].max():.2g}" if last["learned"].any() else "none",
             left_out=int((~last["learned"]).sum()),
             runs=len(last),
             most=f"{section['learned']:g}",

@@ -188,8 +188,8 @@ def draw_ends(axes, table):
 
 
 def accuracy_of(runs, kind="accuracy"):
-    """Mean test accuracy at the last snapshot, or with outputs `rounded`; NaN where it is not known."""
-    known = [getattr(run.snapshots, kind)[-1] for run in runs if run.snapshots is not None]
+    """Mean test accuracy at the end, or with outputs `rounded`, of runs that did not diverge; NaN for none."""
+    known = [getattr(run.snapshots, kind)[-1] for run in runs if run.snapshots is not None and not run.record.diverged]
     return float(np.mean(known)) if known else float("nan")
 
 

@@ -123,7 +123,7 @@ if "snakemake" in globals():
             eta_y=f"{rates.eta_y:.3g}",
             rates="{study}, {setting}".format(**section["rates"]),
             seeds=drawn["seed"].nunique(),
-            failing=", ".join(failing) or "none of them",
+            failing=", ".join(failing) or "none of those that learned",
             moved="; ".join(moved),
             left_out=int((runs["state"] != "learned").sum()),
             runs=len(runs),

@@ -1001,11 +1001,11 @@ LABELS = "data: {kind: labels, dataset: d}"
         ("{data: {kind: labels, dataset: e}}", "data.dataset: no data set 'e'; data sets: d, w, t"),
         (
             "{data: {kind: labels, dataset: w}, train: {batch_size: 2}}",
-            "data.dataset: 'w' has no labels of numbers; use digits, mnist, ...",
+            "data.dataset: 'w' has no labels of numbers; use digits, mnist, or kind: plugin",
         ),
         (
             "{data: {kind: labels, dataset: t}, train: {batch_size: 2}}",
-            "data.dataset: 't' has no labels of numbers; use digits, mnist, ...",
+            "data.dataset: 't' has no labels of numbers; use digits, mnist, or kind: plugin",
         ),
         ("{fit: {systems: [theory, theory]}}", "fit.systems: a system stands there twice"),
     ],
@@ -1135,6 +1135,51 @@ XOR = "{settings: {default: {}, x: {data: {kind: xor}}, bare: {fit: {systems: []
 def test_a_figure_of_dynamics_that_cannot_be_is_refused(figure: str, problem: str) -> None:
     with pytest.raises(ConfigError) as error:
         dynamics(XOR, figure)
+    assert str(error.value) == f"figures.f.{problem}"
+
+
+CONTEXT = """{data: {kind: context, grid: 5}, train: {batch_size: 10}, record: {layers: [2]}, settings: {
+a: {}, b: {}, layers: {record: {layers: [2, 3]}}, finer: {data: {grid: 6}}}}"""
+
+
+@pytest.mark.parametrize(
+    ("study_text", "figure", "problem"),
+    [
+        (
+            "{settings: {default: {}, x: {data: {kind: xor}, record: {layers: [1, 2]}}}}",
+            "{plot: vanrossem2024_xor, study: s, settings: [x], rates: {study: s, setting: default}}",
+            "settings: x records 2 layers, of which this figure draws one; name one in record.layers",
+        ),
+        (
+            "{settings: {default: {record: {layers: all}}, x: {data: {kind: xor}}}}",
+            "{plot: vanrossem2024_xor, study: s, settings: [x], rates: {study: s, setting: default}}",
+            "rates.setting: default records 20 layers; rates are those of one",
+        ),
+        (
+            XOR,
+            "{plot: vanrossem2024_xor, study: s, settings: [x], rates: {study: s, setting: x}}",
+            "rates.setting: x learns xor, not two points",
+        ),
+        (
+            CONTEXT,
+            "{plot: vanrossem2024_context, study: s, settings: [a], planes: [a, b]}",
+            "planes: b is not among the drawn settings",
+        ),
+        (
+            CONTEXT,
+            "{plot: vanrossem2024_context, study: s, settings: [a, finer], planes: [a]}",
+            "settings: their points differ (data.grid 5, 6)",
+        ),
+        (
+            CONTEXT,
+            "{plot: vanrossem2024_context, study: s, settings: [a, layers], planes: [a]}",
+            "settings: layers records 2 layers, of which this figure draws one; name one in record.layers",
+        ),
+    ],
+)
+def test_a_figure_that_would_mix_layers_or_points_is_refused(study_text: str, figure: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        dynamics(study_text, figure)
     assert str(error.value) == f"figures.f.{problem}"
 
 

@@ -1,6 +1,11 @@
 """What is kept of the features of the context task: planted axes are found."""
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +14,7 @@ from repalign.datasets.problems import context_features
 from repalign.theory import context
 
 FEATURES = context_features(5)
+SCRIPT = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "scripts/plot_vanrossem2024_context.py")))
 
 
 def planted(relevant, irrelevant, cosine, apart, seed=0, units=12):
@@ -49,3 +55,33 @@ def test_the_principal_plane_is_an_isometry_of_planes_and_has_a_fixed_sign():
     centred = flat - flat.mean(axis=0)
     np.testing.assert_allclose(plane @ plane.T, centred @ centred.T, atol=1e-9)
     np.testing.assert_allclose(context.principal_plane(h + 7), plane, atol=1e-9)
+
+
+def run_of(seed, scale):
+    """A run with snapshots of representations that grow with `scale`."""
+    h = np.stack([step * scale * planted(0.7, 0.1, 0.9, 0.5, seed) for step in (1, 2)])[:, None]
+    return SimpleNamespace(seed=seed, snapshots=SimpleNamespace(h=h.astype(np.float32)))
+
+
+def test_a_run_that_ended_early_or_learned_nothing_is_counted_and_not_shown():
+    rows = [("a", 0, 0, 1.0), ("a", 1, 0, 1.0), ("a", 1, 9, 1e-3), ("a", 2, 0, 1.0), ("a", 2, 9, 0.5), ("b", 0, 0, 1.0)]
+    table = pd.DataFrame(rows, columns=["setting", "seed", "epoch", "loss"])
+    last = SCRIPT.ends(table, 1e-2)
+    assert last[["setting", "seed", "learned"]].to_numpy().tolist() == [
+        ["a", 0, False],
+        ["a", 1, True],
+        ["a", 2, False],
+        ["b", 0, False],
+    ]
+    runs = [run_of(seed, 1 + seed) for seed in range(3)]
+    plane, _ = SCRIPT.shown(runs, "a", last)
+    np.testing.assert_allclose(plane, context.principal_plane(runs[1].snapshots.h[-1, 0]))
+    assert SCRIPT.shown(runs[:1], "b", last) is None
+
+
+def test_what_is_kept_is_told_only_where_something_learned():
+    assert SCRIPT.described(pd.Series([], dtype=float)) == "no network learned"
+    assert (
+        SCRIPT.described(pd.Series({0.5: 0.1, 2.0: 0.7})) == "0.5: 0.10, 2: 0.70; it falls with the gain, monotonically"
+    )
+    assert SCRIPT.described(pd.Series({0.5: 0.8, 2.0: 0.7})).endswith("but not monotonically")

@@ -1691,7 +1691,9 @@ def _dynamics_problems(config: Config, setting: DynamicsSetting) -> list[str]:
         if own is None:
             return [f"data.dataset: no data set '{setting.data.dataset}'; data sets: {', '.join(config.datasets)}"]
         if isinstance(own, Sentences | PairedDataset) or own.words:
-            problems.append(f"data.dataset: '{setting.data.dataset}' has no labels of numbers; use digits, mnist, ...")
+            problems.append(
+                f"data.dataset: '{setting.data.dataset}' has no labels of numbers; use digits, mnist, or kind: plugin"
+            )
         if train.batch_size is None:
             problems.append("train.batch_size: points of a data set are learned in batches; set it")
     if train.batch_size is not None:
@@ -1842,8 +1844,22 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
         given = expansions[figure.rates.study].settings
         if figure.rates.setting not in given:
             problems.append(f"rates.setting: no setting '{figure.rates.setting}': {', '.join(given)}")
-        elif "theory" not in given[figure.rates.setting].fit.systems:
-            problems.append(f"rates.setting: {figure.rates.setting} is not fitted by the theory")
+        else:
+            source, name = given[figure.rates.setting], figure.rates.setting
+            if not isinstance(source.data, TwoPoints):
+                problems.append(f"rates.setting: {name} learns {source.data.kind}, not two points")
+            if "theory" not in source.fit.systems:
+                problems.append(f"rates.setting: {name} is not fitted by the theory")
+            if (layers := _recorded_layers(source)) != 1:
+                problems.append(f"rates.setting: {name} records {layers} layers; rates are those of one")
+    if isinstance(figure, ContextFigure):
+        shown = figure.drawn(expansions[figure.study])
+        problems += [f"planes: {name} is not among the drawn settings" for name in figure.planes if name not in shown]
+        grids = {
+            settings[name].data.grid for name in shown if name in settings and settings[name].data.kind == "context"
+        }
+        if len(grids) > 1:
+            problems.append(f"settings: their points differ (data.grid {', '.join(map(str, sorted(grids)))})")
     if problems:
         return problems
     if isinstance(figure, PairsFigure | StructureFigure):
@@ -1856,6 +1872,12 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
     if isinstance(figure, RichLazyFigure):
         problems += _sweep_problems(expansions[figure.study], figure)
     return problems
+
+
+def _recorded_layers(setting: DynamicsSetting) -> int:
+    """How many hidden layers are followed."""
+    layers = setting.record.layers
+    return setting.model.hidden_layers if layers == "all" else len(layers)
 
 
 def _dynamics_lacks(figure: Any, setting: DynamicsSetting) -> list[str]:
@@ -1871,6 +1893,8 @@ def _dynamics_lacks(figure: Any, setting: DynamicsSetting) -> list[str]:
             lacks.append(f"has no two points of distances {dx:g} and {dy:g}; change the figure's reference")
     if isinstance(figure, ContextFigure) and setting.train.batch_size is None:
         lacks.append("keeps no representations; set train.batch_size")
+    if isinstance(figure, XorFigure | ContextFigure) and (layers := _recorded_layers(setting)) != 1:
+        lacks.append(f"records {layers} layers, of which this figure draws one; name one in record.layers")
     needed = ALTERNATIVES if isinstance(figure, AlternativesFigure) else ("theory",)
     missing = [system for system in needed if system not in setting.fit.systems]
     if missing and not isinstance(figure, XorFigure | ContextFigure):

@@ -94,6 +94,7 @@ def draw(table, planes, last, grid):
         for row, name in enumerate(("principal components", "scaling (MDS)")):
             if pair is None:
                 say(panels[row, column], "no run learned")
+                panels[row, column].set(xticks=[], yticks=[])
             else:
                 draw_plane(panels[row, column], pair[row], grid)
             if column == 0:
@@ -120,6 +121,8 @@ def draw(table, planes, last, grid):
             axes[place].plot(own["gain"], own[column], "o", color=colour, ms=3, alpha=0.6)
             medians = own.groupby("gain")[column].median()
             axes[place].plot(medians.index, medians, color=colour, lw=1.4, label=activation.replace("_", " "))
+        if not last["learned"].any():
+            say(axes[place], "no run learned")
         axes[place].set_xlabel("initial gain", size="small")
         axes[place].set_title(names[column], size="x-small")
         letter(axes[place], "defg"[place])

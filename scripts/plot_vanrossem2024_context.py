@@ -16,6 +16,7 @@ from repalign.jobs import job
 from repalign.plots.style import letter, save, say, series_colours, styled, write_caption
 from repalign.theory import context
 
+LETTERS = "abcdefgh"
 COLUMNS = ("kept", "cosine", "distance")
 KEPT = ("gain", "activation", "learning_rate", "epochs")  # of a setting, beside its numbers
 
@@ -100,7 +101,7 @@ def draw(table, planes, last, grid):
             if column == 0:
                 panels[row, 0].set_ylabel(name, size="small")
         panels[0, column].set_title(title, size="small")
-        letter(panels[0, column], "abcd"[column])
+        letter(panels[0, column], LETTERS[column])
     features = context_features(grid)
     bar = above.colorbar(ScalarMappable(Normalize(features.min(), features.max()), "viridis"), ax=panels, shrink=0.6)
     bar.set_label("feature that the context asks for", size="small")
@@ -125,7 +126,7 @@ def draw(table, planes, last, grid):
             say(axes[place], "no run learned")
         axes[place].set_xlabel("initial gain", size="small")
         axes[place].set_title(names[column], size="x-small")
-        letter(axes[place], "defg"[place])
+        letter(axes[place], LETTERS[len(planes) + place])
     axes[0].legend(fontsize="xx-small")
     own = table[table["activation"] == activations[0]]
     gains = sorted(own["gain"].unique())
@@ -139,7 +140,7 @@ def draw(table, planes, last, grid):
     axes[3].set_xlabel("epoch + 1", size="small")
     axes[3].set_title(f"{names['kept']},\nalong training", size="x-small")
     axes[3].legend(fontsize="xx-small")
-    letter(axes[3], "g")
+    letter(axes[3], LETTERS[len(planes) + 3])
     for one in axes:
         one.tick_params(labelsize="x-small")
     return figure
@@ -166,6 +167,8 @@ if "snakemake" in globals():
         write_caption(
             snakemake.output.caption,
             snakemake.input.caption,
+            planes="a" if len(planes) == 1 else f"a to {LETTERS[len(planes) - 1]}",
+            **{name: LETTERS[len(planes) + place] for place, name in enumerate(("d", "e", "f", "g"))},
             points=2 * files["grid"] ** 2,
             seeds=table["seed"].nunique(),
             kept=described(medians),

@@ -893,6 +893,11 @@ class DynamicsSetting(Section):
     fit: DynamicsFit = DynamicsFit()
     seeds: Seeds = Seeds()
 
+    def recorded_layers(self) -> list[int]:
+        """The hidden layers that are followed, counted from 1."""
+        layers = self.record.layers
+        return list(range(1, self.model.hidden_layers + 1)) if layers == "all" else layers
+
     @model_validator(mode="before")
     @classmethod
     def _data_are_two_points_by_default(cls, given: Any) -> Any:
@@ -1850,7 +1855,7 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
                 problems.append(f"rates.setting: {name} learns {source.data.kind}, not two points")
             if "theory" not in source.fit.systems:
                 problems.append(f"rates.setting: {name} is not fitted by the theory")
-            if (layers := _recorded_layers(source)) != 1:
+            if (layers := len(source.recorded_layers())) != 1:
                 problems.append(f"rates.setting: {name} records {layers} layers; rates are those of one")
     if isinstance(figure, ContextFigure):
         shown = figure.drawn(expansions[figure.study])
@@ -1874,12 +1879,6 @@ def _dynamics_figure_problems(config: Config, expansions: Mapping[str, Expansion
     return problems
 
 
-def _recorded_layers(setting: DynamicsSetting) -> int:
-    """How many hidden layers are followed."""
-    layers = setting.record.layers
-    return setting.model.hidden_layers if layers == "all" else len(layers)
-
-
 def _dynamics_lacks(figure: Any, setting: DynamicsSetting) -> list[str]:
     """What a setting lacks that a figure of several draws."""
     kinds: dict[Any, Any] = {XorFigure: Xor, ContextFigure: ContextTask}
@@ -1893,7 +1892,7 @@ def _dynamics_lacks(figure: Any, setting: DynamicsSetting) -> list[str]:
             lacks.append(f"has no two points of distances {dx:g} and {dy:g}; change the figure's reference")
     if isinstance(figure, ContextFigure) and setting.train.batch_size is None:
         lacks.append("keeps no representations; set train.batch_size")
-    if isinstance(figure, XorFigure | ContextFigure) and (layers := _recorded_layers(setting)) != 1:
+    if isinstance(figure, XorFigure | ContextFigure) and (layers := len(setting.recorded_layers())) != 1:
         lacks.append(f"records {layers} layers, of which this figure draws one; name one in record.layers")
     needed = ALTERNATIVES if isinstance(figure, AlternativesFigure) else ("theory",)
     missing = [system for system in needed if system not in setting.fit.systems]

@@ -357,8 +357,7 @@ def dynamics_data(wildcards):
 def trained_dynamics(found):
     """The sections that training depends on, with the layers that are followed as numbers."""
     section = found.model_dump(include={"data", "model", "train", "record"})
-    if found.record.layers == "all":
-        section["record"]["layers"] = list(range(1, found.model.hidden_layers + 1))
+    section["record"]["layers"] = found.recorded_layers()
     section["record"]["snapshots"] = sorted({0, found.train.epochs, *found.record.snapshots})
     return section
 

@@ -1,5 +1,5 @@
-# Params that are made from `input` are no trigger, so `contents` asks for the files by itself.
-# Representations that were made elsewhere: no data set and no training, one job a file.
+# Representations that were made elsewhere: no data set and no training, one job a file. Params that are made from
+# `input` are no trigger, so `contents` asks for the files by itself.
 rule represent_given:
     input:
         unpack(given_files),
